@@ -22,7 +22,7 @@ NewId = Callable[[], str]
 
 MAX_HELD: Final = 500
 """The number of orders that one launcher can hold: a heartbeat names them all."""
-KEYS_KEPT: Final = timedelta(hours=24)
+KEY_TTL: Final = timedelta(hours=24)
 """How long an Idempotency-Key is remembered. A repeat after that creates a new order."""
 
 

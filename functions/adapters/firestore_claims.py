@@ -22,7 +22,7 @@ from functions.domain.holder import are_one
 from functions.domain.order import Order
 from functions.domain.refusals import Refusal
 from functions.domain.rules import advance
-from functions.ports import KEYS_KEPT, Snapshot
+from functions.ports import KEY_TTL, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def lifetime(created_at: datetime | None) -> dict[str, datetime | None]:
 
     A key without a time lasts.
     """
-    return {"created_at": created_at, "expires_at": created_at and created_at + KEYS_KEPT}
+    return {"created_at": created_at, "expires_at": created_at and created_at + KEY_TTL}
 
 
 class FirestoreClaims:

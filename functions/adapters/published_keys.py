@@ -10,7 +10,7 @@ import jwt
 
 from functions.domain.refusals import Unavailable
 
-REMEMBERED: Final = 3600.0
+KEY_TTL: Final = 3600.0
 """Seconds for which a fetched list is used."""
 FETCH_INTERVAL: Final = 30.0
 """Seconds between two fetches for a key that is not in the list: anyone can invent a key's name."""
@@ -31,7 +31,7 @@ class PublishedKeys:
     def find(self, key_id: str) -> Any | None:
         """Return the key for PyJWT; None if the signer publishes no key with this id. Raises Unavailable."""
         with self._lock:
-            if not self._since(self._fetched) < (REMEMBERED if key_id in self._keys else FETCH_INTERVAL):
+            if not self._since(self._fetched) < (KEY_TTL if key_id in self._keys else FETCH_INTERVAL):
                 self._fetch()
             return self._keys.get(key_id)
 

@@ -30,7 +30,7 @@ PRIVILEGED: Final = frozenset({AccountType.DEPLOYER, AccountType.AGENT, AccountT
 DEFAULT_SCOPE: Final = (EVERY, ANY_POOL)
 """The scope of a launcher account that was given none: everything but what needs `secrets`."""
 SCOPE_WORDS: Final = frozenset({EVERY, ANY_POOL, SECRETS})
-UNCONFIRMED: Final = timedelta(days=7)
+UNCONFIRMED_TTL: Final = timedelta(days=7)
 """After this time, the sweep removes an unconfirmed account whose key was never used, and confirms any other."""
 NOBODY: Final = "-"
 """The account of the orders of the operator's own pools."""

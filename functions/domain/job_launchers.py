@@ -15,7 +15,7 @@ from shared.domain.lanes import MAX_OFFERED
 from shared.domain.spec import LABEL_PATTERN
 
 ID: Final = re.compile(r"lnch_[0-9a-f]{12}")
-SEEN_AGAIN: Final = timedelta(seconds=20)
+SEEN_INTERVAL: Final = timedelta(seconds=20)
 """How old `last_seen_at` is before it is written again: a launcher polls at least every 30 s."""
 DOUBT: Final = 1 / 2
 """The part of the stale time after which the sweep first notes that a launcher is silent."""
@@ -23,7 +23,7 @@ CONFIRM: Final = 1 / 3
 """The part of it for which the launcher must stay silent from then on: longer than a poll is held."""
 STALE_LAUNCHER_TTL: Final = timedelta(days=1)
 """How long a launcher that sends nothing is kept. If it returns later than that, it must register again."""
-REPEAT_STOPS: Final = timedelta(seconds=5)
+STOP_REPEAT_INTERVAL: Final = timedelta(seconds=5)
 """The time after which a poll repeats the stop commands, because the answer with the first ones may have been lost."""
 OFFERED_BY_NAME: Final = MAX_OFFERED - 2
 """The number of labels that a launcher may list in addition to those of its host and its executor."""
@@ -80,7 +80,7 @@ def seen(launcher: JobLauncher, now: datetime, stale_after: timedelta) -> JobLau
     """
     if launcher.deregistered:
         return launcher
-    if now - launcher.last_seen_at < min(SEEN_AGAIN, stale_after / 4):
+    if now - launcher.last_seen_at < min(SEEN_INTERVAL, stale_after / 4):
         return launcher
     return replace(launcher, last_seen_at=now, due_at=first_check(now, stale_after), silent_since=None)
 
@@ -99,6 +99,6 @@ def doubted(launcher: JobLauncher, now: datetime, stale_after: timedelta) -> Job
 def stops_to_send(launcher: JobLauncher, job_ids: Sequence[str], now: datetime) -> tuple[str, ...]:
     """Return which of the jobs that are to stop its next poll names: all, if some are new or the last answer is old."""
     sent_at = launcher.stops_sent_at
-    if sent_at is not None and now - sent_at < REPEAT_STOPS and set(job_ids) <= set(launcher.stops_sent):
+    if sent_at is not None and now - sent_at < STOP_REPEAT_INTERVAL and set(job_ids) <= set(launcher.stops_sent):
         return ()
     return tuple(sorted(job_ids))

@@ -21,7 +21,7 @@ MAX_WAITING: Final = 200
 """The number of notices that one mailbox holds; others wait outside."""
 MAX_JOINED: Final = 16
 """The number of notices that one job brings: each has 4,000 characters of the prompt."""
-REMEMBERED: Final = 200
+MAX_SENT_REMEMBERED: Final = 200
 """The number of notices that a mailbox remembers as sent."""
 
 
@@ -135,7 +135,7 @@ def after_sending(mailbox: Mailbox, brought: Sequence[ChildEnd], now: datetime) 
     """Return the mailbox after the job that brought these notices was created."""
     if mailbox.sending != tuple(brought):
         return mailbox
-    sent = (*mailbox.sent, *(one.order_id for one in brought))[-REMEMBERED:]
+    sent = (*mailbox.sent, *(one.order_id for one in brought))[-MAX_SENT_REMEMBERED:]
     since = now if mailbox.waiting else None
     check_at = now + (FIRST_CHECK_DELAY if mailbox.waiting else MAILBOX_TTL)
     return replace(mailbox, sending=(), sent=sent, since=since, check_at=check_at)

@@ -21,7 +21,7 @@ MAX_MACHINES: Final = 200
 """The limit of one pool."""
 LIMITS: Final = OrderLimits(boot_seconds=1800)
 """The boot limit of a pool's orders: a cloud may take long."""
-SETTLED: Final = timedelta(minutes=10)
+MIN_SETTLED_RUN: Final = timedelta(minutes=10)
 """If an order ran for this long before it failed, its failure does not count as one in a row."""
 MONTHLY_USD: Final[Mapping[NodeSize, float]] = {NodeSize.TINY: 25.0, NodeSize.STANDARD: 100.0, NodeSize.LLM: 500.0}
 IN_FLIGHT: Final = frozenset({State.QUEUED, State.CLAIMED, State.PROVISIONING})
@@ -182,7 +182,7 @@ def _failures(member: Slot, ended: Order) -> int:
     if ended.state is not State.FAILED:
         return 0
     ran_from = ended.entered.get(State.RUNNING)
-    settled = ran_from is not None and ended.updated_at - ran_from >= SETTLED
+    settled = ran_from is not None and ended.updated_at - ran_from >= MIN_SETTLED_RUN
     return 1 if settled else member.failures + 1
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from functions.domain.access import ApiKey, digest
-from functions.domain.accounts import ROLE_OF, UNCONFIRMED, Account, AccountType, Enrolment
+from functions.domain.accounts import ROLE_OF, UNCONFIRMED_TTL, Account, AccountType, Enrolment
 from functions.domain.refusals import Conflict, Invalid, NotFound, QuotaExceeded
 from functions.engine.account_removals import AccountRemovals
 from functions.engine.concurrency import run_all
@@ -133,7 +133,7 @@ class Accounts:
         used, and remove the others. Return the number of removed ones. Raises Unavailable.
         """
         oldest = self.records.page({"unconfirmed": True}, BY, min(limit, MAX_SETTLED)).records
-        over = [account for account in oldest if account.created_at + UNCONFIRMED <= self.clock()]
+        over = [account for account in oldest if account.created_at + UNCONFIRMED_TTL <= self.clock()]
         return sum(run_all(self._settle, over, TIME_BUDGET))
 
     def rotate_key(self, account: Account, key_prefix: str) -> tuple[str, datetime]:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from functions.domain import request_ids
 from functions.domain.access import narrowed
-from functions.domain.job_launchers import REPEAT_STOPS, JobLauncher, stops_to_send
+from functions.domain.job_launchers import STOP_REPEAT_INTERVAL, JobLauncher, stops_to_send
 from functions.domain.order import Order
 from functions.domain.refusals import NotFound, QuotaExceeded
 from functions.engine.claims import Claimant, Claims
@@ -85,7 +85,7 @@ class JobPolls:
         """Return the wait, which ends early if stop commands were sent a moment ago and may have to be repeated."""
         if launcher.stops_sent_at is None:
             return wait_seconds
-        repeat_in = (launcher.stops_sent_at + REPEAT_STOPS - self.clock()).total_seconds()
+        repeat_in = (launcher.stops_sent_at + STOP_REPEAT_INTERVAL - self.clock()).total_seconds()
         return min(wait_seconds, repeat_in) if repeat_in > 0 else wait_seconds
 
     def _note_sent(self, launcher: JobLauncher, command: Command) -> None:

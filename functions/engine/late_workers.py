@@ -38,7 +38,7 @@ from shared.domain.order import Reason, State
 from shared.domain.spec import OrderKind
 from shared.log_events import LogEvent
 
-MORE_TIME: Final = timedelta(minutes=15)
+PROVISION_EXTENSION: Final = timedelta(minutes=15)
 """The time that a worker may provision until its next report."""
 TRIES: Final = 4
 """The number of times that a report is applied to an order that others change at the same time."""
@@ -221,7 +221,7 @@ class LateWorkers:
             case State.CLAIMED:
                 return Note(request_id, order.epoch, sender, now + claim_ttl, report.vm, report.message)
             case State.PROVISIONING:
-                return Provision(request_id, order.epoch, sender, report.vm, now + MORE_TIME, report.message)
+                return Provision(request_id, order.epoch, sender, report.vm, now + PROVISION_EXTENSION, report.message)
             case State.RUNNING if demands_attestation(order):
                 # The report only ends provisioning: the order runs once the machine's agent has registered.
                 return Provision(

@@ -23,8 +23,8 @@ from functions.ports import OrderStore, Records
 from shared.domain.order import Reason
 from shared.log_events import LogEvent
 
-HEARTBEAT: Final = timedelta(seconds=3600)
-LOST_AFTER: Final = 2 * HEARTBEAT + timedelta(seconds=300)
+HEARTBEAT_INTERVAL: Final = timedelta(seconds=3600)
+LOST_AFTER: Final = 2 * HEARTBEAT_INTERVAL + timedelta(seconds=300)
 """Two missed heartbeats, and a margin."""
 SWEEP_SECONDS: Final = 6.0
 """The time that one sweep spends on lost agents."""

@@ -17,7 +17,7 @@ from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongSta
 from functions.domain.timing import due_event
 from functions.engine.concurrency import run_all
 from functions.engine.outputs import Outputs
-from functions.ports import KEYS_KEPT, Doorbell, OrderStore, Snapshot
+from functions.ports import KEY_TTL, Doorbell, OrderStore, Snapshot
 from shared.crash_points import Point, reach
 from shared.domain.order import FINAL, State
 from shared.log_events import LogEvent
@@ -122,7 +122,7 @@ class Sweep:
         """Forget old keys until there are none or the time is over; return their number, and whether others are old."""
         forgotten = 0
         while True:
-            found = self.store.forget_keys(self.clock() - KEYS_KEPT, limit)
+            found = self.store.forget_keys(self.clock() - KEY_TTL, limit)
             forgotten += found
             if found < limit or self.clock() >= deadline:
                 return forgotten, found == limit

@@ -17,15 +17,15 @@ from shared.crash_points import Point, reach
 from shared.log_events import LogEvent
 
 AT_ONCE: Final = timedelta()
-NO_ROOM: Final = timedelta(seconds=5)
+NO_ROOM_DELAY: Final = timedelta(seconds=5)
 """The delay before a bell is delivered again if this launcher has no room: another launcher may have some."""
-FOREIGN: Final = timedelta(seconds=10)
+FOREIGN_DELAY: Final = timedelta(seconds=10)
 """The delay for a bell of a lane that is not served. The subscription's filter drops those, except in the emulator, and
 except those of lanes that the launcher could serve, but that are beyond the scope of its key.
 """
 BEYOND_SCOPE: Final = "conflict"
 """The code of the refusal of a claim by id whose lanes, within the key's scope, are not the order's."""
-UNREADABLE: Final = timedelta(seconds=30)
+UNREADABLE_DELAY: Final = timedelta(seconds=30)
 """The delay for a bell whose order the control plane cannot read, in a roll-out or after a rollback."""
 
 NO_LANES: Final = Lanes(())
@@ -81,11 +81,11 @@ class DoorbellLoop:
             return 0
         lane = self._claims.lanes.find(delivered.bell.lane)
         if lane is None:
-            self._give_back(delivered, FOREIGN)
+            self._give_back(delivered, FOREIGN_DELAY)
             return 0
         room = self._admission.reserve(lane)
         if room is None:
-            self._give_back(delivered, AT_ONCE if self._admission.closed.is_set() else NO_ROOM)
+            self._give_back(delivered, AT_ONCE if self._admission.closed.is_set() else NO_ROOM_DELAY)
             return 0
         asked_at = self._clock.monotonic()
         try:
@@ -93,12 +93,12 @@ class DoorbellLoop:
         except OtherVersion as error:  # only this order is affected: other bells do not wait
             self._admission.free(room)
             self._unreadable.failed(error)
-            self._give_back(delivered, UNREADABLE)
+            self._give_back(delivered, UNREADABLE_DELAY)
             return 0
         except (Unreachable, Refused) as error:
             self._admission.free(room)
             if isinstance(error, Refused) and error.code == BEYOND_SCOPE:  # other bells do not wait
-                self._give_back(delivered, FOREIGN)
+                self._give_back(delivered, FOREIGN_DELAY)
                 return 0
             return self._claim_failed(delivered, error)
         self._outage.answered()

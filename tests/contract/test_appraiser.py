@@ -18,7 +18,7 @@ from emulators.fakes.tdx_quote import TdxQuote
 from emulators.fakes.trust_authority import VALID, LocalTrustAuthority, any_key
 from emulators.processes import LOOPBACK, free_port
 from emulators.serving import serving
-from functions.adapters.published_keys import FETCH_INTERVAL, REMEMBERED, RETRY_DELAY, PublishedKeys
+from functions.adapters.published_keys import FETCH_INTERVAL, KEY_TTL, RETRY_DELAY, PublishedKeys
 from functions.adapters.trust_authority import SKEW, TrustAuthority
 from functions.domain.agents import Measured
 from functions.domain.refusals import Forbidden, Malformed, Unavailable
@@ -211,7 +211,7 @@ def test_keys_are_fetched_once_an_hour(appraiser: TrustAuthority, authority: Loc
     token = authority.appraise(QUOTE)
     for _ in range(3):
         appraiser.measured(token, NOW)
-        timer.seconds += REMEMBERED / 3 - 1
+        timer.seconds += KEY_TTL / 3 - 1
     assert authority.asked == ["/certs"]
 
     timer.seconds += 3

@@ -14,7 +14,7 @@ from functions.adapters.records import FirestoreRecords
 from functions.domain.accounts import AccountType, Enrolment
 from functions.domain.agents import SpentProof
 from functions.engine.operator_sessions import SessionEnd
-from functions.ports import KEYS_KEPT
+from functions.ports import KEY_TTL
 from tests.factories import NOW, a_claim, a_key, an_order
 
 pytestmark = pytest.mark.emulator
@@ -39,7 +39,7 @@ def test_an_idempotency_key_says_when_it_may_be_deleted(firestore_client: Client
     order = an_order()
     FirestoreOrderStore(firestore_client).create(order, a_key(order))
 
-    assert _expiry(firestore_client, "idempotency_keys") == [order.created_at + KEYS_KEPT]
+    assert _expiry(firestore_client, "idempotency_keys") == [order.created_at + KEY_TTL]
 
 
 def test_the_ticket_of_a_claim_says_when_it_may_be_deleted(firestore_client: Client) -> None:
@@ -48,7 +48,7 @@ def test_the_ticket_of_a_claim_says_when_it_may_be_deleted(firestore_client: Cli
 
     store.claim(store.read(order.id), a_claim(), NOW + timedelta(seconds=1))
 
-    assert NOW + timedelta(seconds=1) + KEYS_KEPT in _expiry(firestore_client, "idempotency_keys")
+    assert NOW + timedelta(seconds=1) + KEY_TTL in _expiry(firestore_client, "idempotency_keys")
 
 
 def test_a_lasting_key_has_no_time_at_which_it_may_be_deleted(firestore_client: Client) -> None:

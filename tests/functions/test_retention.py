@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from functions.domain.order import output_key
-from functions.ports import KEYS_KEPT, Due, OrderStore, PresignedUpload
+from functions.ports import KEY_TTL, Due, OrderStore, PresignedUpload
 from shared.domain.order import State
 from shared.domain.spec import AnySpec
 from tests.factories import CAPACITY, EXPORT, NOW, TASK
@@ -130,7 +130,7 @@ def test_nothing_is_recorded_as_removed_that_the_bucket_still_holds(world: World
 
 def test_an_idempotency_key_is_forgotten_after_a_day_and_its_order_stays(world: World) -> None:
     first = world.place(TASK, idempotency_key="one")["id"]
-    world.clock.now += KEYS_KEPT
+    world.clock.now += KEY_TTL
     world.sweep()
     assert world.place(TASK, idempotency_key="one")["id"] == first
 

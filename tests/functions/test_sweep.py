@@ -9,7 +9,7 @@ from functions.domain.limits import DEFAULT_LIMITS
 from functions.domain.order import LAPSE_MARGIN
 from functions.domain.refusals import Unavailable
 from functions.engine.sweep import TIME_BUDGET
-from functions.ports import KEYS_KEPT
+from functions.ports import KEY_TTL
 from shared.domain.order import LEASE, State
 from shared.log_events import LogEvent
 from shared.wire.bell import Bell
@@ -107,7 +107,7 @@ def test_a_sweep_ends_when_its_time_is_over_and_says_that_there_is_more(world: W
 def test_a_sweep_forgets_all_keys_that_are_old(world: World) -> None:
     for _ in range(5):
         world.place()
-    world.clock.now += KEYS_KEPT + timedelta(seconds=1)
+    world.clock.now += KEY_TTL + timedelta(seconds=1)
 
     answer = world.sweep(limit=2)
 

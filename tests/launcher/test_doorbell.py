@@ -10,7 +10,7 @@ import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.daemon.bell import FOREIGN, DoorbellLoop
+from launcher.daemon.bell import FOREIGN_DELAY, DoorbellLoop
 from launcher.daemon.bells import BellsUnavailable, DeliveredBell
 from launcher.host.clock import SYSTEM, Clock
 from launcher.machines.resources import Resources
@@ -231,7 +231,7 @@ def test_the_bell_of_an_order_beyond_the_scope_of_the_key_is_given_back_and_dela
     with structlog.testing.capture_logs() as logs:
         DoorbellLoop(doorbell, launcher.claims, launcher.assignments, closing, launcher.outage, clock.clock()).run()  # type: ignore[arg-type]
 
-    assert doorbell.given_back == [(one, FOREIGN.total_seconds()) for one in foreign]
+    assert doorbell.given_back == [(one, FOREIGN_DELAY.total_seconds()) for one in foreign]
     assert doorbell.acknowledged == [order_id]
     assert set(clock.pauses) == {0}
     assert [line for line in logs if "requests" in line] == []

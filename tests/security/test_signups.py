@@ -9,7 +9,7 @@ from google.cloud.firestore import Client
 from functions.adapters.firestore import FirestoreKeyStore
 from functions.adapters.records import FirestoreRecords
 from functions.domain.access import ApiKey, digest
-from functions.domain.accounts import UNCONFIRMED, Account, AccountType
+from functions.domain.accounts import UNCONFIRMED_TTL, Account, AccountType
 from functions.engine.accounts import Accounts
 from functions.http.authentication import CachedKeys
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
@@ -151,7 +151,7 @@ def test_an_account_that_nobody_vouched_for_goes_if_its_key_is_never_used(world:
     vouched = create(world, "vouched", "contributor", ADMIN)["api_key"]
     assert world.get(f"{PATH}/another", used).status_code == 403
 
-    world.clock.now += UNCONFIRMED - A_MOMENT
+    world.clock.now += UNCONFIRMED_TTL - A_MOMENT
     world.sweep()
     assert answered(world.get(PATH, ADMIN))["total"] == 3
     world.clock.now += A_MOMENT
@@ -184,7 +184,7 @@ def test_a_new_key_from_an_operator_confirms_an_account(world: World) -> None:
     key = answered(world.post(f"{PATH}/{account['account_id']}/api-key/rotate", key=ADMIN))["api_key"]
     assert stored(world, account["account_id"])["unconfirmed"] is False
 
-    world.clock.now += UNCONFIRMED
+    world.clock.now += UNCONFIRMED_TTL
     world.service(Accounts).settle_unconfirmed(100)
 
     assert world.get(f"{PATH}/another", key).status_code == 403

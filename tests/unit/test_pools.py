@@ -19,7 +19,7 @@ from functions.domain.eligibility import SILENT_AFTER, Demands, eligible
 from functions.domain.events import AnyEvent, Cancel, Claim, Fail, Lapse, Register, Release, Start, Stop
 from functions.domain.order import LAPSE_MARGIN, Order
 from functions.domain.pools import (
-    SETTLED,
+    MIN_SETTLED_RUN,
     Pool,
     Slot,
     given_up,
@@ -132,7 +132,7 @@ def test_a_machine_that_ran_well_before_it_failed_is_replaced_as_if_for_the_firs
     pool, orders = filled(1)
     pool = replace(pool, members=(replace(pool.members[0], failures=7),))
     (order,) = orders.values()
-    died = advance(order, Fail("f", order.epoch, Reason.PROGRAM_FAILED, "no"), NOW + SETTLED)
+    died = advance(order, Fail("f", order.epoch, Reason.PROGRAM_FAILED, "no"), NOW + MIN_SETTLED_RUN)
     assert plan(pool, {order.id: died}).members[0].failures == 1
 
 

@@ -10,7 +10,7 @@ from functions.domain.parent_notices import MAILBOX_TTL, MAX_CHECK_INTERVAL
 from functions.domain.refusals import Unavailable
 from functions.engine import parent_notices
 from functions.engine.parent_notices import ParentNotices
-from functions.ports import KEYS_KEPT
+from functions.ports import KEY_TTL
 from shared.crash_points import Point
 from shared.domain.spec import SessionSpec
 from tests.functions.jobs.sessions import (
@@ -183,7 +183,7 @@ def test_a_job_that_was_created_long_before_its_mailbox_was_notified_is_not_crea
         dying.setattr(parent_notices, "reach", dies_at(Point.NOTICE_SENT))
         with pytest.raises(Died):
             ran(world, "child", "boss")
-    world.clock.now += KEYS_KEPT + SOON
+    world.clock.now += KEY_TTL + SOON
     world.ports.store.forget_keys(world.clock(), 100)
 
     world.sweep()
