@@ -30,7 +30,8 @@ from functions.engine.accounts import MAX_UNCONFIRMED, SIGNUPS_A_MINUTE
 from functions.engine.arrivals import MAX_DISPLACED, MAX_WAITING
 from functions.engine.attestation import Image, Nonces, Tcb, Trust
 from functions.engine.operator_secrets import AllowedSecret, OperatorSecrets
-from functions.ports import MAX_HELD, WorkerCredentials
+from functions.ports.orders import MAX_HELD
+from functions.ports.worker_credentials import WorkerCredentials
 from shared.address import BaseUrl
 from shared.domain.spec import Attestation, SecretName
 from shared.secret import Secret

@@ -63,18 +63,15 @@ from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import CachedKeys
 from functions.http.routing import Route
 from functions.http.shutdown import stopping
-from functions.ports import (
-    Appraiser,
-    Clock,
-    CredentialIssuer,
-    Doorbell,
-    KeyStore,
-    NewId,
-    OrderFeed,
-    OrderStore,
-    OutputBucket,
-    Records,
-)
+from functions.ports.attestation import Appraiser
+from functions.ports.clock import Clock, NewId
+from functions.ports.doorbell import Doorbell
+from functions.ports.keys import KeyStore
+from functions.ports.order_feed import OrderFeed
+from functions.ports.orders import OrderStore
+from functions.ports.outputs import OutputBucket
+from functions.ports.records import Records
+from functions.ports.worker_credentials import CredentialIssuer
 from functions.settings import (
     AddressSettings,
     AttestationSettings,

@@ -40,7 +40,7 @@ from functions.domain.holder import account_of, means, split_holder
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal
 from functions.domain.rules import advance, require_ended
-from functions.ports import (
+from functions.ports.orders import (
     MAX_HELD,
     AccountsPage,
     Due,

@@ -22,7 +22,7 @@ from functions.domain.holder import are_one
 from functions.domain.order import Order
 from functions.domain.refusals import Refusal
 from functions.domain.rules import advance
-from functions.ports import KEYS_KEPT, Snapshot
+from functions.ports.orders import KEYS_KEPT, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from functions.domain.holder import account_of, are_one, means, name_of
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, OtherVersion
 from functions.domain.rules import advance, require_ended
-from functions.ports import (
+from functions.ports.orders import (
     MAX_HELD,
     AccountsPage,
     Due,

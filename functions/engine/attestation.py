@@ -26,7 +26,8 @@ from functions.domain.agents import Challenge, Measured, SpentProof
 from functions.domain.refusals import Forbidden, Malformed
 from functions.engine.concurrency import run_all
 from functions.engine.credentials import NONCE_BYTES, ChallengeNonces
-from functions.ports import Appraiser, Records
+from functions.ports.attestation import Appraiser
+from functions.ports.records import Records
 from shared.log_events import LogEvent
 
 AGENT_IMAGES: Final = frozenset({"agent", "proxy"})

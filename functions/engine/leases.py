@@ -25,7 +25,7 @@ from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 from functions.engine.concurrency import run_all
 from functions.engine.outputs import Outputs
-from functions.ports import OrderStore, Snapshot, UnreadableOrder
+from functions.ports.orders import OrderStore, Snapshot, UnreadableOrder
 from shared.crash_points import Point, reach
 from shared.domain.order import FINAL, State
 from shared.domain.spec import OrderKind

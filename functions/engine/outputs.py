@@ -20,7 +20,8 @@ from functions.domain.order import (
 )
 from functions.domain.refusals import Conflict, Gone, NotFound, Unavailable, WrongState
 from functions.domain.rules import advance
-from functions.ports import OrderStore, OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
+from functions.ports.orders import OrderStore
+from functions.ports.outputs import OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
 from shared.crash_points import Point, reach
 from shared.domain.order import State
 from shared.domain.spec import OrderKind

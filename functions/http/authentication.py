@@ -13,7 +13,7 @@ from cachetools import TTLCache
 
 from functions.domain.access import ApiKey, Role
 from functions.domain.refusals import Forbidden, Unauthenticated
-from functions.ports import KeyStore
+from functions.ports.keys import KeyStore
 
 KEY_CACHE_SECONDS: Final = 30.0
 """How long an instance that has seen a key may still accept it after its removal."""

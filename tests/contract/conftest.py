@@ -11,7 +11,8 @@ from emulators.s3_backend import MotoBackend, a_backend, start_moto
 from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from functions.domain.order import Order
-from functions.ports import KeyStore, OrderStore
+from functions.ports.keys import KeyStore
+from functions.ports.orders import OrderStore
 from tests.factories import a_key, an_order
 from tests.later_version import InFirestore, InMemory, LaterVersion
 

@@ -24,7 +24,7 @@ from functions.adapters.records import FirestoreRecords
 from functions.domain.accounts import Account
 from functions.domain.events import Cancel
 from functions.domain.refusals import Invalid, KeyReused, NotFound, Unavailable, WrongState
-from functions.ports import OrderQuery
+from functions.ports.orders import OrderQuery
 from shared.domain.order import LEASE, State
 from tests.factories import NOW, a_claim, a_key, an_order
 

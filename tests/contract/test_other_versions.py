@@ -22,7 +22,9 @@ from functions.domain.access import ApiKey, Role
 from functions.domain.events import Cancel
 from functions.domain.order import HELD, Order
 from functions.domain.refusals import OtherVersion
-from functions.ports import KeyStore, OrderQuery, OrderStore, Records, UnreadableOrder
+from functions.ports.keys import KeyStore
+from functions.ports.orders import OrderQuery, OrderStore, UnreadableOrder
+from functions.ports.records import Records
 from shared.domain.order import State
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import LAUNCHER, NOW, Challenge, a_claim, a_key, an_order

@@ -28,7 +28,7 @@ from functions.adapters.gcs import GcsBucket
 from functions.adapters.s3 import S3Bucket, s3_client
 from functions.domain.multipart import MIB, Part, PartLimits, parts_of
 from functions.domain.refusals import Forbidden, Invalid, NotFound, Unavailable
-from functions.ports import OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
+from functions.ports.outputs import OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
 from functions.settings import BucketSettings
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_gcs import LocalGcs

@@ -21,7 +21,7 @@ from cli.job_view import JobList, JobView, StatusWord
 from emulators.serving import serving
 from functions.domain.events import Succeed
 from functions.domain.order import Order
-from functions.ports import PresignedUpload
+from functions.ports.outputs import PresignedUpload
 from shared.domain.order import State
 from shared.domain.spec import MAX_PROMPT, SessionSpec
 from tests.factories import NOW, SESSION, TASK, a_key, an_order

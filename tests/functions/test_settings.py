@@ -11,7 +11,7 @@ from functions.domain.access import Role
 from functions.domain.refusals import Malformed
 from functions.engine.attestation import Image, Nonces, Tcb, Trust
 from functions.http.endpoint import once
-from functions.ports import Appraiser
+from functions.ports.attestation import Appraiser
 from functions.settings import (
     AllSettings,
     AttestationSettings,

@@ -45,20 +45,16 @@ from functions.engine.operator_secrets import OperatorSecrets
 from functions.engine.operator_sessions import SessionEnd, Sessions
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services
-from functions.ports import (
-    Appraiser,
-    CredentialIssuer,
-    Doorbell,
-    KeyStore,
-    NewId,
-    OrderFeed,
-    OrderStore,
-    OutputBucket,
-    Records,
-    Snapshot,
-    WorkerCredentials,
-)
-from functions.ports import Clock as AnyClock
+from functions.ports.attestation import Appraiser
+from functions.ports.clock import Clock as AnyClock
+from functions.ports.clock import NewId
+from functions.ports.doorbell import Doorbell
+from functions.ports.keys import KeyStore
+from functions.ports.order_feed import OrderFeed
+from functions.ports.orders import OrderStore, Snapshot
+from functions.ports.outputs import OutputBucket
+from functions.ports.records import Records
+from functions.ports.worker_credentials import CredentialIssuer, WorkerCredentials
 from functions.settings import (
     AddressSettings,
     LeaseSettings,

@@ -32,9 +32,9 @@ PLANTS: Final[dict[str, Sequence[tuple[str, str]]]] = {
         ("functions.engine.purges", "functions.http.cors"),
         ("functions.engine.purges", "functions.adapters.memory"),
         ("functions.adapters.memory", "functions.engine.purges"),
-        ("functions.ports", "functions.engine.purges"),
+        ("functions.ports.orders", "functions.engine.purges"),
         ("functions.domain.exits", "functions.engine.purges"),
-        ("functions.domain.exits", "functions.ports"),
+        ("functions.domain.exits", "functions.ports.clock"),
     ],
     "no API knows another": [
         ("functions.apis.tasks.settings", "functions.apis.jobs.settings"),
@@ -48,7 +48,7 @@ PLANTS: Final[dict[str, Sequence[tuple[str, str]]]] = {
         ("functions.engine.purges", "flask"),
         ("functions.engine.purges", "werkzeug"),
         ("functions.adapters.memory", "gunicorn"),
-        ("functions.ports", "functions_framework"),
+        ("functions.ports.orders", "functions_framework"),
         ("functions.domain.exits", "flask"),
     ],
     "the engine knows no wire models but the bell": [
@@ -56,7 +56,7 @@ PLANTS: Final[dict[str, Sequence[tuple[str, str]]]] = {
         ("functions.engine.purges", "shared.wire.launchers"),
         ("functions.engine.purges", "shared.wire.workers"),
         ("functions.engine.purges", "shared.wire.problems"),
-        ("functions.ports", "shared.wire.operators"),
+        ("functions.ports.doorbell", "shared.wire.operators"),
         ("functions.domain.exits", "shared.wire.base"),
     ],
     "the domain does no I/O": [

@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 from functions.domain.batches import KEPT, MAX_TASKS
 from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
-from functions.ports import IdempotencyKey, Snapshot
+from functions.ports.orders import IdempotencyKey, Snapshot
 from shared.domain.order import State
 from tests.functions.exports.client import OTHER_PI, PI, launch, of_images, status
 from tests.functions.exports.test_exports import TASK_ID

@@ -14,7 +14,7 @@ from functions.domain.refusals import Unavailable
 from functions.domain.timing import STOP_PATIENCE
 from functions.engine import parent_notices
 from functions.engine.parent_notices import ParentNotices
-from functions.ports import KEYS_KEPT
+from functions.ports.orders import KEYS_KEPT
 from shared.crash_points import Point
 from shared.domain.order import State
 from shared.domain.spec import MAX_PROMPT, SessionSpec
