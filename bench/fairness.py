@@ -28,7 +28,7 @@ from functions.engine.orders import NewOrder, Orders
 from functions.ports.clock import Clock
 from functions.ports.order_feed import OrderFeed
 from functions.settings import QuotaSettings, read_settings
-from functions.wiring import plan_for
+from functions.wiring.makers import plan_for
 from shared.domain.lanes import lane
 from shared.domain.spec import OrderKind, TaskSpec
 

@@ -22,7 +22,8 @@ from functions.ports.doorbell import Doorbell
 from functions.ports.outputs import OutputBucket
 from functions.ports.worker_credentials import CredentialIssuer
 from functions.settings import WHOLE
-from functions.wiring import Database, plan_for
+from functions.wiring.makers import plan_for
+from functions.wiring.store import Database
 from shared.settings import is_secret
 
 USES: Final[Mapping[Any, str]] = {

@@ -22,7 +22,6 @@ from emulators.s3 import start_s3
 from emulators.s3_backend import REGION, MotoBackend
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
-from functions import wiring
 from functions.adapters.buckets import open_bucket
 from functions.adapters.gcs import GcsBucket
 from functions.adapters.s3 import S3Bucket, s3_client
@@ -30,6 +29,7 @@ from functions.domain.multipart import MIB, Part, PartLimits, parts_of
 from functions.domain.refusals import Forbidden, Invalid, NotFound, Unavailable
 from functions.ports.outputs import OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
 from functions.settings import BucketSettings
+from functions.wiring import cloud
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_gcs import LocalGcs
 from tests.local_r2 import Clock
@@ -409,7 +409,7 @@ def test_a_url_is_signed_for_the_region_that_is_set(monkeypatch: pytest.MonkeyPa
     }.items():
         monkeypatch.setenv(name, value)
 
-    url = wiring.bucket(BucketSettings()).presign_download("outputs/a", "a.xml", VALID)
+    url = cloud.bucket(BucketSettings()).presign_download("outputs/a", "a.xml", VALID)
 
     (credential,) = parse_qs(urlsplit(url).query)["X-Amz-Credential"]
     assert credential.split("/")[2] == "eu-central-1"

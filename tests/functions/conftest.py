@@ -12,13 +12,13 @@ import pytest
 import structlog
 from flask import Flask
 
+import functions
 from functions import settings as product_settings
-from functions import wiring
 from functions.http import endpoint
 from tests.functions import made_once
 from tests.functions.world import SECRET, URL, World
 
-MAIN = Path(wiring.__file__).parent / "main.py"
+MAIN = Path(functions.__path__[0]) / "main.py"
 SETTINGS = {
     "LAUNCHYARD_BACKEND": "memory",
     "LAUNCHYARD_BUCKET": "s3://outputs",

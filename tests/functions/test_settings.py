@@ -21,7 +21,7 @@ from functions.settings import (
     TrustAuthoritySettings,
     read_settings,
 )
-from functions.wiring import plan_for
+from functions.wiring.makers import plan_for
 from tests.functions.world import SECRET
 
 MINIMAL = {

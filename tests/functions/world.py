@@ -63,7 +63,8 @@ from functions.settings import (
     SignupSettings,
     WaitingSettings,
 )
-from functions.wiring import NewSecret, plan_for
+from functions.wiring.accounts import NewSecret
+from functions.wiring.makers import plan_for
 from shared.domain.order import LEASE
 from shared.domain.spec import AnySpec, Attestation
 from shared.wire.bell import Bell

@@ -23,8 +23,8 @@ TYPES: Final[dict[str, type[Contract]]] = {
 
 PLANTS: Final[dict[str, Sequence[tuple[str, str]]]] = {
     "the control plane is layered: composition, APIs, HTTP, engine beside adapters, ports, domain": [
-        ("functions.wiring", "functions.main"),
-        ("functions.assembly", "functions.wiring"),
+        ("functions.wiring.makers", "functions.main"),
+        ("functions.assembly", "functions.wiring.makers"),
         ("functions.settings", "functions.assembly"),
         ("functions.apis.tasks.settings", "functions.settings"),
         ("functions.http.cors", "functions.apis.v1"),
@@ -87,7 +87,7 @@ PLANTS: Final[dict[str, Sequence[tuple[str, str]]]] = {
         ("deploy.rows", "functions.engine.purges"),
         ("deploy.rows", "functions.http.cors"),
         ("deploy.rows", "functions.settings"),
-        ("deploy.rows", "functions.wiring"),
+        ("deploy.rows", "functions.wiring.makers"),
         ("deploy.rows", "launcher.orders.lanes"),
         ("deploy.rows", "worker.uploads"),
         ("deploy.rows", "cli.view"),
