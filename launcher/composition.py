@@ -42,7 +42,8 @@ from launcher.providers.process.provider import ProcessProvider
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.providers.registry import Providers, cloud
 from launcher.settings import Cloud, LauncherSettings, ProviderName
-from shared.client import ControlPlane, Refused, Unreachable
+from shared.client import ControlPlane
+from shared.client_errors import Refused, Unreachable
 from shared.log_events import LogEvent
 from shared.settings import SettingsWrong
 from shared.trust import private_authorities

@@ -14,7 +14,8 @@ from emulators.processes import LOOPBACK, free_port
 from emulators.serving import serving
 from functions.apis.v1.views import order_view
 from functions.domain.order import Output
-from shared.client import ControlPlane, NoAnswer, NoOutput, OutputMismatch, Refused, Unreachable
+from shared.client import ControlPlane
+from shared.client_errors import NoAnswer, NoOutput, OutputMismatch, Refused, Unreachable
 from shared.domain.order import State
 from shared.wire.orders import LimitsRequest, OrderRequest, OrderView
 from shared.wire.problems import Problem

@@ -14,7 +14,8 @@ from werkzeug import Request, Response
 from emulators.processes import LOOPBACK, free_port
 from functions.apis.v1.views import order_view
 from functions.domain.order import Output
-from shared.client import ControlPlane, NoAnswer, RequestWrong, Unreachable
+from shared.client import ControlPlane
+from shared.client_errors import NoAnswer, RequestWrong, Unreachable
 from shared.domain.order import State
 from shared.settings import SettingsWrong
 from shared.trouble import explain
