@@ -7,7 +7,8 @@ import typer
 
 from launcher.cli import doctor, install
 from launcher.cli.secret_flags import warn_of_secrets
-from launcher.composition import CloudRefused, serve
+from launcher.composition.launcher import serve
+from launcher.composition.providers import CloudRefused
 from launcher.daemon.state_directory import CannotRunNow, StateUnusable
 from launcher.host.probe import ModeRefused, TrialImpossible
 from launcher.settings import read

@@ -108,7 +108,7 @@ PLANTS: Final[dict[str, Sequence[tuple[str, str]]]] = {
     ],
     "the launcher is layered: commands, installation, composition, loops, orders, providers, machines, host": [
         ("launcher.cli.daemon", "launcher.__main__"),
-        ("launcher.settings", "launcher.composition"),
+        ("launcher.settings", "launcher.composition.launcher"),
         ("launcher.daemon.poll", "launcher.settings"),
         ("launcher.daemon.poll", "launcher.vm_tool.facts"),
         ("launcher.orders.lanes", "launcher.daemon.poll"),
