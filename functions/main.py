@@ -13,6 +13,7 @@ import httpx
 from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
+from functions import assembly
 from functions.apis import EVERYTHING, SERVICES, SWEEP, apis_of
 from functions.apis.v1.settings import NoSweepCaller
 from functions.http import endpoint, logs
@@ -31,7 +32,7 @@ SETTINGS = read_settings([*PLAN.settings, *([] if FUNCTION == SWEEP else [NoSwee
 logs.configure(SETTINGS.of(DatabaseSettings).project)
 LOCAL = is_loopback(httpx.URL(SETTINGS.of(AddressSettings).url).host)
 """Whether the control plane serves one machine only: nobody else reaches it at its address."""
-services = endpoint.once(lambda: PLAN.make(SETTINGS.by_type))
+services = assembly.once(lambda: PLAN.make(SETTINGS.by_type))
 
 
 # The framework imports this module while it makes the application, to which `errorhandler` belongs.

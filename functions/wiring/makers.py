@@ -5,7 +5,7 @@ imported, and its settings and secrets are not read. To add a service, add it to
 its subject: its class, or, if it takes anything that has no type of its own, a function.
 
 functions-framework imports the entry points in gunicorn's master process, which then forks. A gRPC client or thread
-from before the fork would not work in the workers, so the services are made at the first request (`endpoint.once`).
+from before the fork would not work in the workers, so the services are made at the first request (`assembly.once`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -13,8 +13,8 @@ import structlog
 from flask import Flask
 
 import functions
+from functions import assembly
 from functions import settings as product_settings
-from functions.http import endpoint
 from tests.functions import made_once
 from tests.functions.world import SECRET, URL, World
 
@@ -48,7 +48,7 @@ def served(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
     monkeypatch.setattr(product_settings, "read_settings", made_once.read_settings)
     monkeypatch.setattr(hashlib, "scrypt", made_once.scrypt)
     world = World()
-    monkeypatch.setattr(endpoint, "once", lambda make: lambda: world.services)
+    monkeypatch.setattr(assembly, "once", lambda make: lambda: world.services)
     flask: Flask = functions_framework.create_app(target, str(MAIN))  # type: ignore[no-untyped-call]
     world.http = flask.test_client()
     yield world
