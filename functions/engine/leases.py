@@ -8,18 +8,7 @@ from functools import partial
 from typing import Final
 
 from functions.domain import request_ids
-from functions.domain.events import (
-    Exit,
-    Fail,
-    Progress,
-    Provision,
-    Release,
-    Renew,
-    Retry,
-    Return,
-    Start,
-    Stop,
-)
+from functions.domain.events import Exit, Fail, Progress, Provision, Release, Renew, Retry, Return, Start, Stop
 from functions.domain.fence import fence, has_held, require_has_held
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState

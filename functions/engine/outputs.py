@@ -9,15 +9,7 @@ from typing import Final
 from functions.domain.events import Succeed
 from functions.domain.fence import fence
 from functions.domain.multipart import Part, parts_of
-from functions.domain.order import (
-    HELD,
-    UPLOAD_VALID,
-    Order,
-    Output,
-    output_prefixes,
-    outputs_below,
-    uploads_below,
-)
+from functions.domain.order import HELD, UPLOAD_VALID, Order, Output, output_prefixes, outputs_below, uploads_below
 from functions.domain.refusals import Conflict, Gone, NotFound, Unavailable, WrongState
 from functions.domain.rules import advance
 from functions.ports.orders import OrderStore

@@ -23,7 +23,7 @@ APPRAISAL_SECONDS: Final = 10.0
 def doorbell(database: DatabaseSettings, settings: DoorbellSettings) -> Doorbell:
     """Google's library reads PUBSUB_EMULATOR_HOST itself."""
     if database.backend is Backend.MEMORY:
-        from functions.adapters.memory import SilentDoorbell
+        from functions.adapters.silent_doorbell import SilentDoorbell
 
         return SilentDoorbell()
     from google.cloud.pubsub_v1 import PublisherClient

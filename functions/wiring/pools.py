@@ -7,11 +7,12 @@ from functions.domain.agents import Agent
 from functions.domain.pools import Pool
 from functions.engine.agents import Agents
 from functions.engine.associations import Associations
-from functions.engine.attestation import SpentProofs, Trust, Verifier
+from functions.engine.attestation import SpentProofs, Verifier
 from functions.engine.lost_agents import LostAgents
 from functions.engine.order_sets import OrderSets
 from functions.engine.pools import Pools
 from functions.engine.quotas import Usage
+from functions.engine.trust import Trust
 from functions.ports.clock import Clock
 from functions.ports.records import Records
 from functions.settings import AttestationSettings, PoolSettings

@@ -41,8 +41,9 @@ def database(settings: DatabaseSettings) -> Database:
         return _memory(settings)
     from google.cloud.firestore import Client
 
-    from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+    from functions.adapters.firestore import FirestoreOrderStore
     from functions.adapters.firestore_feed import FirestoreOrderFeed
+    from functions.adapters.firestore_keys import FirestoreKeyStore
     from functions.adapters.records import FirestoreRecords
 
     client = Client(project=settings.project, database=settings.database)
@@ -55,7 +56,8 @@ def database(settings: DatabaseSettings) -> Database:
 
 
 def _memory(settings: DatabaseSettings) -> Database:
-    from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
+    from functions.adapters.memory import MemoryOrderStore
+    from functions.adapters.memory_keys import MemoryKeyStore
     from functions.adapters.memory_records import MemoryRecords
 
     keys = MemoryKeyStore()

@@ -8,8 +8,10 @@ import pytest
 
 from emulators.processes import stop
 from emulators.s3_backend import MotoBackend, a_backend, start_moto
-from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
-from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
+from functions.adapters.firestore import FirestoreOrderStore
+from functions.adapters.firestore_keys import FirestoreKeyStore
+from functions.adapters.memory import MemoryOrderStore
+from functions.adapters.memory_keys import MemoryKeyStore
 from functions.domain.order import Order
 from functions.ports.keys import KeyStore
 from functions.ports.orders import OrderStore

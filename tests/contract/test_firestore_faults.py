@@ -18,7 +18,8 @@ from google.api_core.exceptions import (
 from google.cloud.firestore import Client
 from structlog.testing import capture_logs
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.adapters.records import FirestoreRecords
 from functions.domain.accounts import Account

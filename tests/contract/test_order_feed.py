@@ -11,7 +11,8 @@ import pytest
 from google.api_core.exceptions import ServiceUnavailable
 from google.cloud.firestore import Client
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from functions.adapters import firestore_feed, order_document
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.adapters.firestore_feed import WINDOW, FirestoreOrderFeed

@@ -14,8 +14,9 @@ from google.cloud.firestore import Client
 from pydantic import TypeAdapter, ValidationError
 
 from functions.adapters import reading
-from functions.adapters.firestore import IDEMPOTENCY_KEYS, FirestoreKeyStore, FirestoreOrderStore
-from functions.adapters.memory import MemoryKeyStore
+from functions.adapters.firestore import IDEMPOTENCY_KEYS, FirestoreOrderStore
+from functions.adapters.firestore_keys import FirestoreKeyStore
+from functions.adapters.memory_keys import MemoryKeyStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.records import FirestoreRecords
 from functions.domain.access import ApiKey, Role

@@ -17,7 +17,8 @@ from google.cloud.storage import Client
 from werkzeug import Response
 from werkzeug.http import parse_options_header
 
-from emulators.processes import LOOPBACK, free_port, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, stop
 from emulators.s3 import start_s3
 from emulators.s3_backend import REGION, MotoBackend
 from emulators.s3_proxy import CheckingProxy

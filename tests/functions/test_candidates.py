@@ -13,16 +13,7 @@ from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import Cancel, Claim, Return
 from functions.domain.order import Order
 from functions.domain.refusals import Refusal, Unavailable
-from functions.engine.candidates import (
-    BUSY,
-    FRESH,
-    FRESH_IF_BUSY,
-    OWN_QUERY,
-    PAUSE,
-    QUERIES_AT_ONCE,
-    STALE,
-    Candidates,
-)
+from functions.engine.candidates import BUSY, FRESH, FRESH_IF_BUSY, OWN_QUERY, PAUSE, QUERIES_AT_ONCE, STALE, Candidates
 from functions.engine.lane_reader import READ_AT_ONCE
 from functions.ports.orders import OrderStore, Snapshot
 from shared.domain.lanes import of_sessions

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 import functions
-from emulators.processes import LOOPBACK, Server, await_ready, free_port, start, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, Server, await_ready, start, stop
 from emulators.services import is_healthy
 from shared.client import ControlPlane
 from shared.wire.launchers import ClaimNext

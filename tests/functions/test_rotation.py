@@ -8,7 +8,7 @@ import pytest
 
 from functions.adapters.memory_records import MemoryRecords
 from functions.domain.accounts import AccountType
-from functions.engine.attestation import Nonces
+from functions.engine.trust import Nonces
 from functions.settings import CallbackSettings, LoginSettings
 from functions.wiring import accounts
 from shared.domain.order import State

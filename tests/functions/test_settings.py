@@ -10,7 +10,7 @@ from functions.apis.capacity.settings import CapacitySettings
 from functions.assembly import once
 from functions.domain.access import Role
 from functions.domain.refusals import Malformed
-from functions.engine.attestation import Image, Nonces, Tcb, Trust
+from functions.engine.trust import Image, Nonces, Tcb, Trust
 from functions.ports.attestation import Appraiser
 from functions.settings import (
     AllSettings,

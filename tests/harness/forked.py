@@ -17,7 +17,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import IO, Final
 
-from emulators.processes import LOOPBACK, accepts, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, accepts
 from launcher.machines.private import make_folder, opener
 from tests.harness.waiting import await_value
 

@@ -10,7 +10,8 @@ import pytest
 from werkzeug import Request, Response
 from werkzeug.utils import redirect
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from emulators.serving import serving
 from functions.apis.v1.views import order_view
 from functions.domain.order import Output

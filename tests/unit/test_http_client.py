@@ -9,7 +9,8 @@ import httpx
 import pytest
 from werkzeug import Request, Response
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from shared import trust
 from shared.client import ControlPlane
 from shared.client_errors import NoAnswer

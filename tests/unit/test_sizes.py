@@ -8,15 +8,12 @@ ROOT: Final = Path(__file__).parents[2]
 PRODUCT: Final = ("cli", "deploy", "emulators", "functions", "launcher", "shared", "worker")
 MAX_LINES: Final = 250
 LONGER: Final = {
-    "emulators/processes.py": "starting, awaiting and stopping a process hang on what identifies it",
     "functions/adapters/firestore.py": "the port of the order store, whose methods share how Firestore is read",
-    "functions/adapters/memory.py": "the same port in memory, read beside the other",
     "functions/apis/capacity/accounts.py": "one resource of the contract, its bodies beside its handlers",
     "functions/apis/capacity/agents.py": "one resource of the contract, its bodies beside its handlers",
     "functions/domain/events.py": "one list: a few lines for each event of an order",
     "functions/domain/rules.py": "one table, and the function that reads it (ADR 16)",
     "functions/engine/arrivals.py": "one lock guards what all its methods change",
-    "functions/engine/attestation.py": "the operator's policy beside the checks of it",
     "functions/engine/candidates.py": "one lock guards what all its methods change",
     "functions/server.py": "one server: what it limits, and how a connection ends",
     "functions/settings.py": "one list: a few lines for each model of settings",

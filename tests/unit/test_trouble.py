@@ -11,7 +11,8 @@ import httpx
 import pytest
 from werkzeug import Request, Response
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from functions.apis.v1.views import order_view
 from functions.domain.order import Output
 from shared.client import ControlPlane

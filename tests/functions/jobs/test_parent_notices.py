@@ -20,18 +20,7 @@ from shared.domain.order import State
 from shared.domain.spec import MAX_PROMPT, SessionSpec
 from tests.functions.capacity.orders import unavailable
 from tests.functions.jobs import client
-from tests.functions.jobs.sessions import (
-    created,
-    end,
-    job,
-    jobs_of,
-    message,
-    patch,
-    ran,
-    report,
-    resumed,
-    run,
-)
+from tests.functions.jobs.sessions import created, end, job, jobs_of, message, patch, ran, report, resumed, run
 from tests.functions.test_callback import OUTPUT, upload
 from tests.functions.world import CLIENT, STRANGER, World
 from tests.meanwhile import Meanwhile
