@@ -30,6 +30,7 @@ LOADED: Final = (
     "emulators.serving",
     "functions.adapters.firestore",
     "functions.adapters.firestore_feed",
+    "functions.adapters.firestore_keys",
     "functions.adapters.pubsub",
     "functions.adapters.records",
     "functions.adapters.s3",
