@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from emulators.google import start_firestore
-from emulators.processes import LOOPBACK, StartFailed, free_port, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, StartFailed, stop
 from functions.adapters import order_document
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.adapters.firestore_calls import ONCE

@@ -25,9 +25,10 @@ from functions.domain.limits import POLICIES, OrderLimits
 from functions.domain.quotas import Quotas
 from functions.engine.claims import Claimant, Claims, NextClaim
 from functions.engine.orders import NewOrder, Orders
-from functions.ports import Clock, OrderFeed
+from functions.ports.clock import Clock
+from functions.ports.order_feed import OrderFeed
 from functions.settings import QuotaSettings, read_settings
-from functions.wiring import plan_for
+from functions.wiring.makers import plan_for
 from shared.domain.lanes import lane
 from shared.domain.spec import OrderKind, TaskSpec
 

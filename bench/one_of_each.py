@@ -30,8 +30,8 @@ from emulators.seeding import seed
 from emulators.services import FUNCTIONS
 from emulators.serving import serving
 from emulators.settings import BUCKET, DATACENTER, BackendChoice, StackSettings, free_ports
-from functions import wiring
 from functions.domain.access import Role
+from functions.wiring import clock
 from shared.client import ControlPlane
 from shared.domain.lanes import lane
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, TaskSpec
@@ -70,7 +70,7 @@ class CostedDeployment:
     @contextmanager
     def served(self) -> Iterator["CostedDeployment"]:
         """Serve it. Its clock is this object (`now`), which `afterwards` moves."""
-        with patch.object(wiring, "datetime", self), serving(counting_requests(self, self.meter)) as self.url:
+        with patch.object(clock, "datetime", self), serving(counting_requests(self, self.meter)) as self.url:
             yield self
 
     def now(self, zone: tzinfo) -> datetime:

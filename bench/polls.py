@@ -34,7 +34,8 @@ from bench.reads import Reads, read_counts
 from emulators import services
 from emulators.environment import KEY_OF, make_environment
 from emulators.google import start_pubsub
-from emulators.processes import Server, StartFailed, free_port, stop
+from emulators.ports import free_port
+from emulators.processes import Server, StartFailed, stop
 from emulators.seeding import seed
 from emulators.settings import PROJECT, BackendChoice, StackSettings
 from functions.adapters import order_document

@@ -14,7 +14,8 @@ from cli.job_view import StatusWord, status_of
 from cli.orders import Key, QueueTtl, RunTimeout
 from cli.results import download, follow
 from cli.settings import open_control_plane
-from shared.client import ControlPlane, ControlPlaneError, NoOutput, Refused
+from shared.client import ControlPlane
+from shared.client_errors import ControlPlaneError, NoOutput, Refused
 from shared.domain.order import FINAL, State
 from shared.domain.spec import MAX_PROMPT, OrderKind, SessionSpec
 from shared.exit_codes import FAILED

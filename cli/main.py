@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from cli.parts import advice
 from shared import standard_streams
-from shared.client import ControlPlaneError, NoAnswer, RequestWrong
+from shared.client_errors import ControlPlaneError, NoAnswer, RequestWrong
 from shared.exit_codes import FAILED, INTERRUPTED, USAGE
 from shared.settings import SettingsWrong, explain
 from shared.signals import exit_on_signals

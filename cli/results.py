@@ -7,8 +7,10 @@ from typing import Annotated, Final
 
 import typer
 
-from shared.client import ControlPlane, ControlPlaneError, Unreachable, output_of
+from shared.client import ControlPlane
+from shared.client_errors import ControlPlaneError, Unreachable
 from shared.domain.order import FINAL, State
+from shared.downloads import output_of
 from shared.wire.orders import OrderView
 
 POLL_SECONDS: Final = 0.5

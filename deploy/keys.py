@@ -70,7 +70,7 @@ def new_key(role: Role, account: str, scope: Sequence[str], new_secret: Callable
 
 def add(client: "Client", key: ApiKey) -> None:
     """Raises KeyRefused if the database cannot be written."""
-    from functions.adapters.firestore import FirestoreKeyStore
+    from functions.adapters.firestore_keys import FirestoreKeyStore
 
     with _reaching(client):
         FirestoreKeyStore(client).add(key)
@@ -85,7 +85,7 @@ def stored(client: "Client") -> Sequence[StoredKey]:
 
 def remove(client: "Client", prefix: str) -> StoredKey:
     """Remove the one key whose digest begins with `prefix`, and return it. Raises KeyRefused."""
-    from functions.adapters.firestore import FirestoreKeyStore
+    from functions.adapters.firestore_keys import FirestoreKeyStore
 
     if not PREFIX.fullmatch(prefix):
         raise KeyRefused(
@@ -113,8 +113,8 @@ def document(stored_key: StoredKey) -> "KeyDocument":
 
 
 def _all(client: "Client") -> Iterator[StoredKey]:
-    from functions.adapters.firestore import API_KEY, API_KEYS
     from functions.adapters.firestore_calls import ONCE, persistently
+    from functions.adapters.firestore_keys import API_KEY, API_KEYS
 
     every, last = client.collection(API_KEYS).order_by("__name__").limit(PAGE), None
     while True:

@@ -20,7 +20,8 @@ from cli.results import download, follow
 from emulators import mods, stack
 from emulators.processes import StartFailed
 from emulators.settings import DATACENTER, StackSettings, free_ports
-from shared.client import ControlPlane, ControlPlaneError
+from shared.client import ControlPlane
+from shared.client_errors import ControlPlaneError
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, ExportSpec, NodeSize
 from shared.exit_codes import FAILED, INTERRUPTED

@@ -20,7 +20,7 @@ from emulators.settings import (
     StackSettings,
 )
 from functions.domain.access import KEY_BYTES, KEY_PREFIX, ApiKey, Role, digest
-from functions.ports import WorkerCredentials
+from functions.ports.worker_credentials import WorkerCredentials
 from launcher.machines.private import make_folder, opener
 
 FILE: Final = "dev.env"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 import typer
 from pydantic import SecretStr
 
-from emulators.processes import LOOPBACK, Server, StartFailed, accepts, await_ready, free_port, start
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, Server, StartFailed, accepts, await_ready, start
 from emulators.settings import S3BackendSettings
 from shared.secret import Secret
 from shared.settings import read_or_exit
@@ -104,11 +105,7 @@ def start_moto(backend: MotoBackend, logs: Path) -> Server:
 
 def serve(port: int = typer.Option()) -> None:
     """Serve until a signal ends the process."""
-    from moto.moto_server.werkzeug_app import (
-        DomainDispatcherApplication,
-        MotoRequestHandler,
-        create_backend_app,
-    )
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import run_simple
 
     app = Guarded(DomainDispatcherApplication(create_backend_app), read_or_exit(S3BackendSettings).word)

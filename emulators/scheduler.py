@@ -5,7 +5,8 @@ import time
 from typing import Final
 
 from emulators.settings import SchedulerSettings
-from shared.client import ControlPlane, ControlPlaneError
+from shared.client import ControlPlane
+from shared.client_errors import ControlPlaneError
 from shared.exit_codes import USAGE
 from shared.settings import SettingsWrong, read
 from shared.wire.operators import SweepRequest

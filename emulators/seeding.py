@@ -43,7 +43,7 @@ def write(keys: Sequence[ApiKey], project: str) -> None:
     from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
     from emulators.doorbell import ensure_topic_and_subscription
-    from functions.adapters.firestore import FirestoreKeyStore
+    from functions.adapters.firestore_keys import FirestoreKeyStore
 
     client = firestore.Client(project=project)
     for key in keys:

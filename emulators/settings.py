@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from emulators.processes import free_port
+from emulators.ports import free_port
 from shared.address import BaseUrl, ControlPlaneUrl
 from shared.secret import Secret
 

@@ -14,7 +14,8 @@ from emulators.fakes.compute.server import start_compute
 from emulators.fakes.fly.server import start_fly
 from emulators.fakes.trust_authority import start_trust_authority
 from emulators.fetch import Unobtainable
-from emulators.processes import Server, StartFailed, require_free, running
+from emulators.ports import require_free
+from emulators.processes import Server, StartFailed, running
 from emulators.record import Record, make_logs
 from emulators.seeding import seed
 from emulators.settings import BUCKET, BackendChoice, ProviderChoice, StackSettings

@@ -8,6 +8,7 @@ says what it makes; so the types are the whole graph, from the handlers down to 
 A type here is any annotation that names one thing, `Records[Account]` and `Callable[[], datetime]` included.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
@@ -108,6 +109,19 @@ def bound(
 
     all_taken = {f"{_name(one)}.{parameter}": kind for one, takes in wanted for parameter, kind in takes.items()}
     return Maker(name, make, all_taken)
+
+
+def once(make: Callable[[], Services]) -> Callable[[], Services]:
+    """Return a function that makes the services at its first call, and returns the same ones at every call."""
+    lock, made = threading.Lock(), list[Services]()
+
+    def services() -> Services:
+        with lock:
+            if not made:
+                made.append(make())
+            return made[0]
+
+    return services
 
 
 def _asked_by(apis: Sequence[Api], routes: Iterable[Route]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -13,25 +13,26 @@ import httpx
 from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
-from functions import wiring
+from functions import assembly
 from functions.apis import EVERYTHING, SERVICES, SWEEP, apis_of
 from functions.apis.v1.settings import NoSweepCaller
 from functions.http import endpoint, logs
 from functions.http.body_deadline import BodyDeadline
 from functions.http.endpoint import Endpoint
 from functions.settings import WHOLE, AddressSettings, DatabaseSettings, EntryPoint, ServerSettings, read_settings
+from functions.wiring.makers import plan_for
 from shared.public_address import is_loopback
 from shared.settings import read_or_exit
 
 FUNCTION = read_or_exit(EntryPoint).function
 ROUTES = SERVICES.get(FUNCTION, EVERYTHING)  # the framework looks up its target here, and refuses another name
 APIS = apis_of(FUNCTION)
-PLAN = wiring.plan_for(APIS, ROUTES)
+PLAN = plan_for(APIS, ROUTES)
 SETTINGS = read_settings([*PLAN.settings, *([] if FUNCTION == SWEEP else [NoSweepCaller])], FUNCTION)
 logs.configure(SETTINGS.of(DatabaseSettings).project)
 LOCAL = is_loopback(httpx.URL(SETTINGS.of(AddressSettings).url).host)
 """Whether the control plane serves one machine only: nobody else reaches it at its address."""
-services = endpoint.once(lambda: PLAN.make(SETTINGS.by_type))
+services = assembly.once(lambda: PLAN.make(SETTINGS.by_type))
 
 
 # The framework imports this module while it makes the application, to which `errorhandler` belongs.

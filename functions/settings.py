@@ -13,24 +13,17 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Final, Literal, TypeVar, cast
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from functions.domain.access import ApiKey, Role
 from functions.domain.quotas import DEFAULT_QUOTAS, Quotas
 from functions.engine.accounts import MAX_UNCONFIRMED, SIGNUPS_A_MINUTE
 from functions.engine.arrivals import MAX_DISPLACED, MAX_WAITING
-from functions.engine.attestation import Image, Nonces, Tcb, Trust
 from functions.engine.operator_secrets import AllowedSecret, OperatorSecrets
-from functions.ports import MAX_HELD, WorkerCredentials
+from functions.engine.trust import Image, Nonces, Tcb, Trust
+from functions.ports.orders import MAX_HELD
+from functions.ports.worker_credentials import WorkerCredentials
 from shared.address import BaseUrl
 from shared.domain.spec import Attestation, SecretName
 from shared.secret import Secret

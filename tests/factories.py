@@ -8,7 +8,7 @@ from uuid import uuid4
 from functions.domain.events import Claim
 from functions.domain.order import Order, place
 from functions.domain.rules import advance
-from functions.ports import IdempotencyKey
+from functions.ports.orders import IdempotencyKey
 from shared.domain.order import LEASE
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
 

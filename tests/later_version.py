@@ -5,10 +5,14 @@ from typing import Any, Protocol
 
 from google.cloud.firestore import Client
 
-from functions.adapters.firestore import API_KEYS, ORDERS
-from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
+from functions.adapters.firestore import ORDERS
+from functions.adapters.firestore_keys import API_KEYS
+from functions.adapters.memory import MemoryOrderStore
+from functions.adapters.memory_keys import MemoryKeyStore
 from functions.adapters.memory_records import MemoryRecords
-from functions.ports import KeyStore, OrderStore, Records
+from functions.ports.keys import KeyStore
+from functions.ports.orders import OrderStore
+from functions.ports.records import Records
 
 LATER: Any = {"a later": "version's"}
 """The later value of a field that holds a text now."""

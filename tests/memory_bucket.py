@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from functions.domain.multipart import MIB, Part, PartLimits
 from functions.domain.refusals import Forbidden, NotFound
-from functions.ports import PresignedUpload, StoredObject, UploadedPart, UploadTerms
+from functions.ports.outputs import PresignedUpload, StoredObject, UploadedPart, UploadTerms
 
 LIMITS: Final = PartLimits(single=8 * MIB, smallest=5 * MIB)
 

@@ -17,7 +17,8 @@ import pytest
 
 from emulators import warm_up
 from emulators.google import start_firestore, start_pubsub
-from emulators.processes import LOOPBACK, Server, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, Server
 from emulators.record import LOGS, Record
 
 HOME: Final = pytest.StashKey[Path]()

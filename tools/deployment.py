@@ -17,9 +17,13 @@ from functions.apis import EVERYTHING, SERVICES, SWEEP, apis_of
 from functions.apis.v1 import HEALTH
 from functions.http.endpoint import dialect_of
 from functions.http.routing import Route
-from functions.ports import Appraiser, CredentialIssuer, Doorbell, OutputBucket
+from functions.ports.attestation import Appraiser
+from functions.ports.doorbell import Doorbell
+from functions.ports.outputs import OutputBucket
+from functions.ports.worker_credentials import CredentialIssuer
 from functions.settings import WHOLE
-from functions.wiring import Database, plan_for
+from functions.wiring.makers import plan_for
+from functions.wiring.store import Database
 from shared.settings import is_secret
 
 USES: Final[Mapping[Any, str]] = {

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from functions.domain.refusals import Conflict
-from functions.ports import BucketCredentials, WorkerCredentials
+from functions.ports.worker_credentials import BucketCredentials, WorkerCredentials
 
 R2_SUFFIX: Final = ".r2.cloudflarestorage.com"
 MAX_VALID: Final = timedelta(days=7)

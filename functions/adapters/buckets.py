@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from functions.domain.refusals import Invalid
-from functions.ports import OutputBucket
+from functions.ports.outputs import OutputBucket
 
 
 def open_bucket(

@@ -1,4 +1,4 @@
-"""Orders and API keys in Firestore.
+"""Orders in Firestore.
 
 Every change of an order is a conditional write: it succeeds only if the document is still the version that was read
 (`last_update_time`). There are no transactions, so nothing is locked between read and write, and a lost race costs one
@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
-from google.api_core.exceptions import NotFound as NoDocument
 from google.cloud.firestore import Client, DocumentReference, FieldFilter, Query
 from pydantic import TypeAdapter, ValidationError
 
@@ -34,13 +33,12 @@ from functions.adapters.reading import (
     read_page,
     read_past,
 )
-from functions.domain.access import ApiKey
 from functions.domain.events import AnyEvent, Claim
 from functions.domain.holder import account_of, means, split_holder
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal
 from functions.domain.rules import advance, require_ended
-from functions.ports import (
+from functions.ports.orders import (
     MAX_HELD,
     AccountsPage,
     Due,
@@ -54,7 +52,6 @@ from shared.domain.order import State
 
 ORDERS: Final = "orders"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
-API_KEYS: Final = "api_keys"
 
 MAX_COUNTED: Final = 100_000
 AFTER_SLASH: Final = chr(ord("/") + 1)
@@ -65,8 +62,6 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Before any time that is stored. A comparison with it finds the documents that have the field."""
 REMEMBERING: Final = 10
 """How many orders of one request are read: the request holds one, and may have lost others before."""
-
-API_KEY: Final = TypeAdapter(ApiKey)
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,31 +334,6 @@ class FirestoreOrderStore:
     def _position(self, after: str) -> dict[str, Any]:
         created_at, order_id = page_mark.read(after)
         return {"created_at": created_at, "__name__": self._orders.document(order_id)}
-
-
-class FirestoreKeyStore:
-    """Stores one document for each key, named by the key's digest."""
-
-    def __init__(self, client: Client) -> None:
-        self._keys = client.collection(API_KEYS)
-
-    @persistently
-    def find(self, key_digest: str) -> ApiKey | None:
-        document = self._keys.document(key_digest).get(**ONCE)
-        return read_one(document, API_KEY) if document.exists else None
-
-    @persistently
-    def add(self, key: ApiKey) -> None:
-        self._keys.document(key.digest).set(asdict(key), **ONCE)
-
-    @persistently
-    def mark_used(self, key_digest: str) -> None:
-        with suppress(NoDocument):  # an update, unlike `add`, does not bring back a key that was removed meanwhile
-            self._keys.document(key_digest).update({"unused": False}, **ONCE)
-
-    @persistently
-    def remove(self, key_digest: str) -> None:
-        self._keys.document(key_digest).delete(**ONCE)
 
 
 def _run(query: Query, limit: int) -> Sequence[Snapshot]:

@@ -22,7 +22,7 @@ from functions.domain.holder import are_one
 from functions.domain.order import Order
 from functions.domain.refusals import Refusal
 from functions.domain.rules import advance
-from functions.ports import KEY_TTL, Snapshot
+from functions.ports.orders import KEY_TTL, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

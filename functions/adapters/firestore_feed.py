@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from functions.adapters.firestore import ORDERS
 from functions.adapters.reading import note_unreadable, order_of
-from functions.ports import Snapshot
+from functions.ports.orders import Snapshot
 from shared.domain.order import State
 from shared.log_events import LogEvent
 

@@ -34,7 +34,7 @@ from requests.exceptions import RequestException
 from functions.adapters.disposition import attachment
 from functions.domain.refusals import NotFound as NoObject
 from functions.domain.refusals import Unavailable
-from functions.ports import PresignedUpload, StoredObject, UploadTerms
+from functions.ports.outputs import PresignedUpload, StoredObject, UploadTerms
 
 DECLARED: Final = "sha256"
 SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"

@@ -1,22 +1,19 @@
-"""The ports in this process's memory, for tests and for a local stack without emulators. The data ends with the
-process.
-"""
+"""Orders in this process's memory, for tests and for a local stack without emulators. They end with the process."""
 
 import itertools
 import operator
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from functions.adapters import page_mark
-from functions.domain.access import ApiKey
 from functions.domain.events import AnyEvent, Claim
 from functions.domain.holder import account_of, are_one, means, name_of
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, OtherVersion
 from functions.domain.rules import advance, require_ended
-from functions.ports import (
+from functions.ports.orders import (
     MAX_HELD,
     AccountsPage,
     Due,
@@ -27,7 +24,6 @@ from functions.ports import (
     UnreadableOrder,
 )
 from shared.domain.order import State
-from shared.wire.bell import Bell
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,32 +245,3 @@ def _matches(order: Order, query: OrderQuery) -> bool:
         and (query.lane is None or query.lane in order.lanes)
         and query.session_name in (None, getattr(order.spec, "session_name", None))
     )
-
-
-class MemoryKeyStore:
-    """Keys whose digests are in `unreadable` are treated as if another version stored them, for tests."""
-
-    def __init__(self) -> None:
-        self.unreadable: set[str] = set()
-        self._keys: dict[str, ApiKey] = {}
-
-    def find(self, key_digest: str) -> ApiKey | None:
-        if key_digest in self.unreadable:
-            raise OtherVersion("The key was stored by another version; send the same request again.")
-        return self._keys.get(key_digest)
-
-    def add(self, key: ApiKey) -> None:
-        self._keys[key.digest] = key
-
-    def mark_used(self, key_digest: str) -> None:
-        if (key := self._keys.get(key_digest)) is not None:
-            self._keys[key_digest] = replace(key, unused=False)
-
-    def remove(self, key_digest: str) -> None:
-        self._keys.pop(key_digest, None)
-
-
-class SilentDoorbell:
-    """Publishes nothing: the memory backend has no broker, so its launchers poll."""
-
-    def ring(self, bell: Bell) -> None: ...

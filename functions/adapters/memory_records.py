@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from functions.adapters import page_mark
 from functions.domain.refusals import Conflict, NotFound, OtherVersion
-from functions.ports import RecordPage
+from functions.ports.records import RecordPage
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from functions.adapters import order_document
 from functions.adapters.firestore_calls import ONCE
 from functions.adapters.order_document import plain
 from functions.domain.refusals import NotFound, OtherVersion
-from functions.ports import Snapshot
+from functions.ports.orders import Snapshot
 from shared.log_events import LogEvent
 
 MAX_READ: Final = 10_000

@@ -13,7 +13,7 @@ from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_cal
 from functions.adapters.order_document import plain
 from functions.adapters.reading import count, parse, read_one, read_past
 from functions.domain.refusals import Conflict, NotFound
-from functions.ports import RecordPage
+from functions.ports.records import RecordPage
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from functions.adapters.disposition import attachment
 from functions.domain.multipart import MIB, Part, PartLimits
 from functions.domain.refusals import NotFound, Unavailable
-from functions.ports import PresignedUpload, StoredObject, UploadedPart, UploadTerms
+from functions.ports.outputs import PresignedUpload, StoredObject, UploadedPart, UploadTerms
 from shared.public_address import is_loopback
 
 if TYPE_CHECKING:

@@ -29,7 +29,9 @@ from functions.engine.job_launchers import JobLaunchers
 from functions.engine.outputs import Outputs
 from functions.engine.parent_notices import ParentNotices
 from functions.engine.pools import Pools
-from functions.ports import KeyStore, OrderQuery, OrderStore, Records
+from functions.ports.keys import KeyStore
+from functions.ports.orders import OrderQuery, OrderStore
+from functions.ports.records import Records
 from shared.domain.order import Reason, State
 from shared.domain.spec import OrderKind
 from shared.log_events import LogEvent

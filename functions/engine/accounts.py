@@ -19,7 +19,8 @@ from functions.engine.concurrency import run_all
 from functions.engine.enrolments import Enrolments
 from functions.engine.quotas import TokenBucket
 from functions.engine.record_pages import every
-from functions.ports import KeyStore, Records
+from functions.ports.keys import KeyStore
+from functions.ports.records import Records
 
 NO_ACCOUNT: Final = "Account not found"
 KEY_BYTES: Final = 24

@@ -25,7 +25,7 @@ from functions.domain.order import Order
 from functions.domain.refusals import Conflict, NotFound, TooLarge
 from functions.engine.concurrency import run_all
 from functions.engine.session_jobs import SessionJobs
-from functions.ports import Records
+from functions.ports.records import Records
 
 NO_SESSION: Final = "Session not found"
 MAX_LISTED: Final = 200

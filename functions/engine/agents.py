@@ -12,7 +12,8 @@ from functions.engine.associations import Associations, BootedOrder, InvalidBoot
 from functions.engine.attestation import Evidence, Verifier, binding_of
 from functions.engine.lost_agents import LostAgents
 from functions.engine.record_pages import every
-from functions.ports import OrderStore, Records
+from functions.ports.orders import OrderStore
+from functions.ports.records import Records
 from shared.crash_points import Point, reach
 
 NO_AGENT: Final = "Agent not found"

@@ -23,7 +23,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from functions.domain.holder import account_of, are_one
-from functions.ports import OrderFeed, Snapshot
+from functions.ports.order_feed import OrderFeed
+from functions.ports.orders import Snapshot
 
 MAX_WAITING: Final = 600
 """How many claims wait at one instance, unless a setting says otherwise."""

@@ -16,7 +16,8 @@ from functions.domain.order import HELD, Order
 from functions.domain.refusals import Forbidden, LeaseLost, NotFound, WrongState
 from functions.domain.rules import demands_attestation
 from functions.engine.credentials import CallbackTokens
-from functions.ports import OrderQuery, OrderStore, Records
+from functions.ports.orders import OrderQuery, OrderStore
+from functions.ports.records import Records
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, OrderKind
 

@@ -7,7 +7,7 @@ from typing import Final
 from cachetools import LRUCache
 
 from functions.domain.order import Order
-from functions.ports import OrderStore
+from functions.ports.orders import OrderStore
 from shared.domain.order import State
 
 BEHIND_AFTER: Final = timedelta(seconds=5)

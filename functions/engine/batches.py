@@ -19,7 +19,8 @@ from functions.engine.concurrency import run_all
 from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, OrderSets
 from functions.engine.quotas import Usage
 from functions.engine.record_pages import until_none_is_left
-from functions.ports import IdempotencyKey, Records
+from functions.ports.orders import IdempotencyKey
+from functions.ports.records import Records
 from shared.crash_points import Point, reach
 
 NO_BATCH: Final = "Batch not found"

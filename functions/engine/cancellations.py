@@ -8,7 +8,7 @@ from functions.domain import request_ids
 from functions.domain.events import Cancel
 from functions.domain.order import Order
 from functions.engine.orders import require_owned
-from functions.ports import OrderStore
+from functions.ports.orders import OrderStore
 from shared.crash_points import Point, reach
 from shared.domain.order import State
 

@@ -24,7 +24,7 @@ from functions.domain.order import Order
 from functions.domain.refusals import NotFound, OtherVersion, WrongState
 from functions.engine.lane_reader import LaneReader
 from functions.engine.turns import Turns
-from functions.ports import OrderStore, Snapshot
+from functions.ports.orders import OrderStore, Snapshot
 
 CANDIDATE_TTL: Final = timedelta(seconds=0.5)
 """How long a candidate may be tried after it was read: as long, an account that was not among them has no turn."""

@@ -14,7 +14,7 @@ from cachetools import LRUCache
 from functions.domain.holder import account_of, name_of
 from functions.domain.quotas import DEFAULT_QUOTAS, Quota, Quotas
 from functions.engine.quotas import MAX_REMEMBERED, Count, Refusals
-from functions.ports import OrderStore
+from functions.ports.orders import OrderStore
 
 
 class ClaimUsage:

@@ -12,7 +12,7 @@ from functions.domain.refusals import Conflict, QuotaExceeded, Unavailable, Wron
 from functions.engine.arrivals import Arrivals, Waiting
 from functions.engine.backlogs import Backlogs
 from functions.engine.claim_quotas import ClaimUsage
-from functions.ports import OrderStore, Snapshot
+from functions.ports.orders import OrderStore, Snapshot
 from shared.crash_points import Point, reach
 
 

@@ -14,7 +14,7 @@ from functions.domain.access import digest
 from functions.domain.accounts import DEFAULT_SCOPE, AccountType, Enrolment
 from functions.domain.refusals import Forbidden, NotFound, Refusal
 from functions.engine.concurrency import run_all
-from functions.ports import Records
+from functions.ports.records import Records
 
 TOKEN_BYTES: Final = 32
 FORGET_SECONDS: Final = 2.0

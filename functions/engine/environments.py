@@ -10,7 +10,7 @@ from functions.domain.fence import fence, require_has_held
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, WrongState
 from functions.engine.credentials import CallbackTokens
-from functions.ports import OrderStore
+from functions.ports.orders import OrderStore
 from shared.domain.order import Reason, State
 from shared.domain.spec import OrderKind
 

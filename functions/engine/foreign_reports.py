@@ -17,7 +17,8 @@ from functions.domain.events import EventKind, Fail, Start, Succeed
 from functions.domain.fence import fence
 from functions.domain.order import Order, Output, copy_key, uploads_below
 from functions.domain.refusals import Conflict, Invalid, LeaseLost, WrongState
-from functions.ports import OrderStore, OutputBucket, Snapshot
+from functions.ports.orders import OrderStore, Snapshot
+from functions.ports.outputs import OutputBucket
 from shared.crash_points import Point, reach
 from shared.log_events import LogEvent
 from shared.wire.base import FILE_NAME_PATTERN

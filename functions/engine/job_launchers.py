@@ -23,7 +23,8 @@ from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, QuotaExceeded, Unauthenticated, WrongState
 from functions.engine.concurrency import run_all
 from functions.engine.record_pages import ALL, every, until_none_is_left
-from functions.ports import OrderStore, Records
+from functions.ports.orders import OrderStore
+from functions.ports.records import Records
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason, State
 from shared.log_events import LogEvent

@@ -22,7 +22,7 @@ from functions.domain.order import Order
 from functions.domain.refusals import NotFound, WrongState
 from functions.engine.foreign_reports import Ignored, apply_once, log_ignored
 from functions.engine.job_launchers import JobLaunchers
-from functions.ports import OrderStore, Snapshot
+from functions.ports.orders import OrderStore, Snapshot
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason, State
 from shared.domain.spec import OrderKind

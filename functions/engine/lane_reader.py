@@ -11,7 +11,7 @@ from collections.abc import Set
 from datetime import datetime
 from typing import Final
 
-from functions.ports import OrderStore, Snapshot
+from functions.ports.orders import OrderStore, Snapshot
 
 READ_AT_ONCE: Final = 256
 """How many of the orders that have waited longest are read."""

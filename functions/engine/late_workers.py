@@ -32,7 +32,8 @@ from functions.domain.refusals import Conflict, Gone, LeaseLost, NotFound, Unava
 from functions.domain.rules import advance, demands_attestation
 from functions.domain.timing import MIN_BOOT_WITHOUT_HEARTBEATS
 from functions.engine.associations import Associations
-from functions.ports import IdempotencyKey, OrderStore, Records, Snapshot
+from functions.ports.orders import IdempotencyKey, OrderStore, Snapshot
+from functions.ports.records import Records
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason, State
 from shared.domain.spec import OrderKind

@@ -8,24 +8,13 @@ from functools import partial
 from typing import Final
 
 from functions.domain import request_ids
-from functions.domain.events import (
-    Exit,
-    Fail,
-    Progress,
-    Provision,
-    Release,
-    Renew,
-    Retry,
-    Return,
-    Start,
-    Stop,
-)
+from functions.domain.events import Exit, Fail, Progress, Provision, Release, Renew, Retry, Return, Start, Stop
 from functions.domain.fence import fence, has_held, require_has_held
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 from functions.engine.concurrency import run_all
 from functions.engine.outputs import Outputs
-from functions.ports import OrderStore, Snapshot, UnreadableOrder
+from functions.ports.orders import OrderStore, Snapshot, UnreadableOrder
 from shared.crash_points import Point, reach
 from shared.domain.order import FINAL, State
 from shared.domain.spec import OrderKind

@@ -19,7 +19,8 @@ from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongSta
 from functions.engine.associations import order_of
 from functions.engine.concurrency import run_all
 from functions.engine.record_pages import every
-from functions.ports import OrderStore, Records
+from functions.ports.orders import OrderStore
+from functions.ports.records import Records
 from shared.domain.order import Reason
 from shared.log_events import LogEvent
 

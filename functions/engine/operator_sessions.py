@@ -22,7 +22,7 @@ from itsdangerous import BadSignature, Signer
 from functions.domain.access import digest
 from functions.domain.refusals import Forbidden, QuotaExceeded, Refusal, Unauthenticated
 from functions.engine.quotas import TokenBucket
-from functions.ports import Records
+from functions.ports.records import Records
 from shared.log_events import LogEvent
 
 SESSION_TOKEN: Final = "ee_session_"  # noqa: S105 (the prefix of such tokens)

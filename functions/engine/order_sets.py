@@ -13,7 +13,7 @@ from functions.domain.events import Cancel
 from functions.domain.order import Order
 from functions.domain.refusals import Gone, NotFound, OtherVersion, WrongState
 from functions.engine.concurrency import run_all
-from functions.ports import IdempotencyKey, OrderStore, Snapshot
+from functions.ports.orders import IdempotencyKey, OrderStore, Snapshot
 from shared.crash_points import Point, reach
 from shared.domain.order import State
 

@@ -16,7 +16,8 @@ from functions.domain.order import Order, place
 from functions.domain.refusals import Gone, Invalid, NotFound, QuotaExceeded, Unavailable, WrongState
 from functions.domain.rules import require_ended
 from functions.engine.quotas import Usage, demand_of
-from functions.ports import Doorbell, IdempotencyKey, OrderPage, OrderQuery, OrderStore, Snapshot
+from functions.ports.doorbell import Doorbell
+from functions.ports.orders import IdempotencyKey, OrderPage, OrderQuery, OrderStore, Snapshot
 from shared.crash_points import Point, reach
 from shared.domain.order import State
 from shared.domain.spec import AnySpec, OrderKind

@@ -9,18 +9,11 @@ from typing import Final
 from functions.domain.events import Succeed
 from functions.domain.fence import fence
 from functions.domain.multipart import Part, parts_of
-from functions.domain.order import (
-    HELD,
-    UPLOAD_VALID,
-    Order,
-    Output,
-    output_prefixes,
-    outputs_below,
-    uploads_below,
-)
+from functions.domain.order import HELD, UPLOAD_VALID, Order, Output, output_prefixes, outputs_below, uploads_below
 from functions.domain.refusals import Conflict, Gone, NotFound, Unavailable, WrongState
 from functions.domain.rules import advance
-from functions.ports import OrderStore, OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
+from functions.ports.orders import OrderStore
+from functions.ports.outputs import OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
 from shared.crash_points import Point, reach
 from shared.domain.order import State
 from shared.domain.spec import OrderKind

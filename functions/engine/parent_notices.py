@@ -40,7 +40,8 @@ from functions.engine.concurrency import run_all
 from functions.engine.orders import NewOrder, Orders
 from functions.engine.record_pages import until_none_is_left
 from functions.engine.session_jobs import SessionJobs
-from functions.ports import OrderStore, Records
+from functions.ports.orders import OrderStore
+from functions.ports.records import Records
 from shared.crash_points import Point, reach
 from shared.domain.spec import OrderKind, SessionSpec
 from shared.log_events import LogEvent

@@ -22,7 +22,8 @@ from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, Order
 from functions.engine.pool_status import Goal, PoolStatus
 from functions.engine.quotas import Usage
 from functions.engine.record_pages import every
-from functions.ports import IdempotencyKey, Records
+from functions.ports.orders import IdempotencyKey
+from functions.ports.records import Records
 from shared.crash_points import Point, reach
 from shared.domain.spec import Attestation
 from shared.log_events import LogEvent

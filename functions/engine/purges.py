@@ -7,7 +7,7 @@ from functions.domain.refusals import NotFound
 from functions.domain.rules import require_ended
 from functions.engine.orders import require_owned
 from functions.engine.outputs import Outputs
-from functions.ports import OrderStore
+from functions.ports.orders import OrderStore
 from shared.crash_points import Point, reach
 
 

@@ -20,7 +20,8 @@ from functions.domain.order import OPEN, Order
 from functions.domain.pools import Pool, machines_of
 from functions.domain.quotas import DEFAULT_QUOTAS, Demand, Quota, Quotas
 from functions.domain.refusals import QuotaExceeded
-from functions.ports import OrderQuery, OrderStore, Records
+from functions.ports.orders import OrderQuery, OrderStore
+from functions.ports.records import Records
 from shared.domain.spec import OrderKind
 from shared.log_events import LogEvent
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from functions.ports import Records
+from functions.ports.records import Records
 
 READ_AT_ONCE: Final = 2000
 ALL: Final[Mapping[str, str | bool]] = MappingProxyType({})

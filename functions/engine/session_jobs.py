@@ -6,7 +6,7 @@ from typing import Final
 
 from functions.domain.holder import account_of
 from functions.domain.order import HELD, OPEN, Order
-from functions.ports import OrderQuery, OrderStore
+from functions.ports.orders import OrderQuery, OrderStore
 from shared.domain.order import State
 from shared.domain.spec import SessionSpec
 

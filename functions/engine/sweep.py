@@ -17,7 +17,8 @@ from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongSta
 from functions.domain.timing import due_event
 from functions.engine.concurrency import run_all
 from functions.engine.outputs import Outputs
-from functions.ports import KEY_TTL, Doorbell, OrderStore, Snapshot
+from functions.ports.doorbell import Doorbell
+from functions.ports.orders import KEY_TTL, OrderStore, Snapshot
 from shared.crash_points import Point, reach
 from shared.domain.order import FINAL, State
 from shared.log_events import LogEvent

@@ -9,7 +9,7 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from functions.ports import Snapshot
+from functions.ports.orders import Snapshot
 
 MAX_ACCOUNTS: Final = 4096
 """The number of accounts whose last turn a process remembers."""

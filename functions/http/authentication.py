@@ -10,14 +10,19 @@ from enum import Enum
 from typing import Final
 
 from cachetools import TTLCache
+from flask import Request
+from pydantic import TypeAdapter, ValidationError
 
 from functions.domain.access import ApiKey, Role
-from functions.domain.refusals import Forbidden, Unauthenticated
-from functions.ports import KeyStore
+from functions.domain.refusals import Forbidden, Invalid, Malformed, Unauthenticated
+from functions.http.parsing import single_header
+from functions.ports.keys import KeyStore
+from shared.wire.launchers import IDENTITY_HEADER, Identity
 
 KEY_CACHE_SECONDS: Final = 30.0
 """How long an instance that has seen a key may still accept it after its removal."""
 KEY_CACHE_SIZE: Final = 4096
+IDENTITY: Final = TypeAdapter(Identity)
 BEARER: Final = re.compile(r"bearer[ \t]+([^ \t]+)", re.IGNORECASE)
 
 
@@ -137,6 +142,28 @@ def keyed_or_open(access: Access, authorization: str | None, keys: KeyStore, ope
     if authorization is None and not isinstance(access, Open) and open_to is not None:
         return Principal(Role.CLIENT if Role.CLIENT in access else Role.LAUNCHER, open_to)
     return authenticate(access, authorization, keys)
+
+
+def authorization_of(request: Request, key: str | None) -> str | None:
+    """Return the Authorization header, or one with the key of the address. Raises Malformed if both differ."""
+    header = single_header(request, "Authorization")
+    if key is None:
+        return header
+    if header is not None and bearer(header) != key:
+        raise Malformed("The address and the Authorization header have different keys; send one of them.")
+    return f"Bearer {key}"
+
+
+def identity_of(request: Request) -> str | None:
+    """Return the launcher's identity, or None if it was not sent. Raises Invalid, Malformed."""
+    identity = single_header(request, IDENTITY_HEADER)
+    if identity is None:
+        return None
+    try:
+        return IDENTITY.validate_python(identity)
+    except ValidationError:
+        wrong = {IDENTITY_HEADER: "Send the UUID in the launcher's state directory, in lower case, or no header."}
+        raise Invalid("A header is wrong.", wrong) from None
 
 
 def bearer(authorization: str | None) -> str | None:

@@ -4,7 +4,6 @@ import io
 import logging
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,33 +13,30 @@ from typing import Any, Final
 
 import structlog
 from flask import Request, Response
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.exceptions import NotFound as NoRule
 from werkzeug.routing import MapAdapter
 
-from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, Unavailable
+from functions.domain.refusals import Malformed, NotFound, Refusal
 from functions.http.api import Api
-from functions.http.authentication import Open, Principal, bearer
+from functions.http.authentication import Open, Principal, authorization_of, identity_of
 from functions.http.body_deadline import BodyDeadline
 from functions.http.cors import allow_origin, preflight
 from functions.http.dialect import AUTHENTICATE_GIVEN, NATIVE, Dialect
+from functions.http.faults import despite_faults
 from functions.http.handlers import Services, wanted_by
 from functions.http.local import ForeignRequest, is_foreign
 from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
-from functions.http.parsing import read_body, require_json, require_size, require_uncompressed
+from functions.http.parsing import idempotency_key_of, read_body, require_json, require_size, require_uncompressed
 from functions.http.presence import presence
 from functions.http.rendering import refused, render
 from functions.http.routing import SECRETS, Answer, NoSuchPath, Route, WrongMethod, url_map
 from shared.log_events import LogEvent
-from shared.wire.launchers import IDENTITY_HEADER, Identity
 
 READING: Final = frozenset({"GET", "HEAD"})
 """The methods without an effect."""
-KEY_HEADER: Final = "Idempotency-Key"
-IDENTITY: Final = TypeAdapter(Identity)
-MAX_KEY_LENGTH: Final = 200
 TRACE_HEADERS: Final = (CLOUD_TRACE_HEADER, TRACE_HEADER)
 NO_ROUTE: Final = "(none)"
 
@@ -92,15 +88,9 @@ class Endpoint:
         route, named = _route(self._urls, request.method, address.path)
         bind_contextvars(route=route.path, **{name: text for name, text in named.items() if name not in SECRETS})
         body = cache(partial(self._read, request, route.max_bytes))  # it can be read once
-        try:
-            answer = _persistently(route, partial(self._call, request, address, route, named, body))
-        except Exception as error:
-            if route.degraded is None or (isinstance(error, Refusal) and not isinstance(error, Unavailable)):
-                raise
-            _note_degraded(error)
-            time.sleep(route.degraded_pause)
-            answer = route.degraded
-        return render(request, route, answer)
+        call = partial(self._call, request, address, route, named, body)
+        outlasts_faults = route.repeats or route.degraded is not None
+        return render(request, route, despite_faults(route, call) if outlasts_faults else call())
 
     def _read(self, request: Request, limit: int) -> bytes:
         """Return the body. It has a deadline if the server gives its connection."""
@@ -118,12 +108,12 @@ class Endpoint:
         The body is read once the caller is known: until then, nobody is waited for.
         """
         dialect, services, signature = address.dialect, self._services(), route.signature
-        authorization = None if route.access is Open.ANYONE else _authorization(request, address.key)
+        authorization = None if route.access is Open.ANYONE else authorization_of(request, address.key)
         wanted = {name: services[kind] for name, kind in self._wanted[dialect].items()}
         caller = dialect.authenticate(access=route.access, authorization=authorization, **wanted)
         if isinstance(caller, Principal):
             bind_contextvars(account=caller.account)
-            caller = replace(caller, identity=_identity(request) if dialect.identifies_launchers else None)
+            caller = replace(caller, identity=identity_of(request) if dialect.identifies_launchers else None)
         given: dict[str, Any] = {name: services[kind] for name, kind in signature.services.items()}
         if request.method not in READING:
             require_uncompressed(request)
@@ -135,7 +125,7 @@ class Endpoint:
         if signature.query is not None:
             given["query"] = dialect.query(request.args.items(multi=True), signature.query)
         if signature.keyed:
-            given["idempotency_key"] = _idempotency_key(request, signature.key_required)
+            given["idempotency_key"] = idempotency_key_of(request, signature.key_required)
         if signature.waits:
             given["present"] = presence(connection_of(request.environ))
         if signature.caller is not None:
@@ -154,44 +144,6 @@ def _knows_a_secret(request: Request, address: Address, named: Mapping[str, str]
     no Authorization header for it without asking. Whoever has one may leave the body's type to its library.
     """
     return "Authorization" in request.headers or address.key is not None or not SECRETS.isdisjoint(named)
-
-
-def _note_degraded(error: Exception) -> None:
-    """Log why a request is answered without the store, or in spite of an error of ours."""
-    if isinstance(error, Unavailable):
-        message = "The store is unavailable; the request is answered without it."
-        log.warning(LogEvent.REQUEST_DEGRADED, message=message, why=error.message)
-    else:
-        message = "An unexpected error; the request is answered all the same, because its client gives up after a few."
-        log.error(LogEvent.REQUEST_DEGRADED, message=message, why=type(error).__name__, exc_info=error)
-
-
-def _persistently(route: Route, call: Callable[[], Answer]) -> Answer:
-    """Return what the call returns. While the store is unavailable, repeat it after each of the route's pauses.
-
-    Raises Unavailable at last.
-    """
-    for pause in route.repeats:
-        try:
-            return call()
-        except Unavailable as refusal:
-            message = "The store is unavailable; the request is tried again here, because its client would not."
-            log.warning(LogEvent.REQUEST_REPEATED, message=message, why=refusal.message, pause_seconds=pause)
-            time.sleep(pause)
-    return call()
-
-
-def once(make: Callable[[], Services]) -> Callable[[], Services]:
-    """Return a function that makes the services at its first call, and returns the same ones at every call."""
-    lock, made = threading.Lock(), list[Services]()
-
-    def services() -> Services:
-        with lock:
-            if not made:
-                made.append(make())
-            return made[0]
-
-    return services
 
 
 def entry_point(endpoint: Endpoint) -> Callable[[Request], Response]:
@@ -285,50 +237,3 @@ def _route(urls: MapAdapter, method: str, path: str) -> tuple[Route, Mapping[str
         }
     except ValidationError:
         raise NotFound(route.missing) from None
-
-
-def _identity(request: Request) -> str | None:
-    """Return the launcher's identity, or None if it was not sent. Raises Invalid, Malformed."""
-    identity = _single(request, IDENTITY_HEADER)
-    if identity is None:
-        return None
-    try:
-        return IDENTITY.validate_python(identity)
-    except ValidationError:
-        wrong = {IDENTITY_HEADER: "Send the UUID in the launcher's state directory, in lower case, or no header."}
-        raise Invalid("A header is wrong.", wrong) from None
-
-
-def _authorization(request: Request, key: str | None) -> str | None:
-    """Return the Authorization header, or one with the key of the address. Raises Malformed if both differ."""
-    header = _single(request, "Authorization")
-    if key is None:
-        return header
-    if header is not None and bearer(header) != key:
-        raise Malformed("The address and the Authorization header have different keys; send one of them.")
-    return f"Bearer {key}"
-
-
-def _idempotency_key(request: Request, required: bool) -> str | None:
-    """Return the request's idempotency key; None if it sent none and none is required. Raises Malformed."""
-    key = _single(request, KEY_HEADER)
-    if key is None and not required:
-        return None
-    if not (key and len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
-        raise Malformed(
-            f"The header {KEY_HEADER} {'is needed' if required else 'is wrong'}: 1 to {MAX_KEY_LENGTH} printable ASCII "
-            "characters, no comma. Send a fresh UUID with each new order, and the same one again when you repeat the "
-            "request."
-        )
-    return key
-
-
-def _single(request: Request, name: str) -> str | None:
-    """Return the header's value; None if it was not sent. Raises Malformed if it was sent twice.
-
-    The server joins headers of one name with commas first (RFC 9110, section 5.3).
-    """
-    value = request.headers.get(name)
-    if value is not None and "," in value:
-        raise Malformed(f"The header {name} was sent more than once, or has a comma. Send it once, without a comma.")
-    return value

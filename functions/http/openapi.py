@@ -11,8 +11,9 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from functions.domain.access import Role
 from functions.http.api import Api
-from functions.http.authentication import Open
-from functions.http.endpoint import IDENTITY, KEY_HEADER, MAX_KEY_LENGTH, READING
+from functions.http.authentication import IDENTITY, Open
+from functions.http.endpoint import READING
+from functions.http.parsing import KEY_HEADER, MAX_KEY_LENGTH
 from functions.http.routing import PATH_NAME, Download, Route
 from shared.wire.launchers import IDENTITY_HEADER
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from functions.domain.order import Order
-from functions.ports import OrderPage, OrderQuery
+from functions.ports.orders import OrderPage, OrderQuery
 
 PAGE_BYTES: Final = 8 * 1024 * 1024
 """A page of orders ends after this number of bytes, even if it has fewer orders than its limit."""

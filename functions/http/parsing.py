@@ -1,5 +1,5 @@
-"""Reads bodies up to a limit, and parses bodies and queries strictly: JSON according to RFC 7493 (I-JSON), then the
-route's model.
+"""Reads headers, and bodies up to a limit; parses bodies and queries strictly: JSON according to RFC 7493 (I-JSON),
+then the route's model.
 
 Input that cannot be read raises Malformed. Input that can be read but is wrong raises Invalid, which names each field.
 """
@@ -17,6 +17,8 @@ from werkzeug.exceptions import ClientDisconnected
 
 from functions.domain.refusals import Invalid, Malformed, Refusal, TooLarge
 
+KEY_HEADER: Final = "Idempotency-Key"
+MAX_KEY_LENGTH: Final = 200
 BODY_SECONDS: Final = 20.0
 """How long a body may take."""
 CHUNK: Final = 64 * 1024
@@ -47,6 +49,31 @@ class WrongContentType(Refusal):
 
     code = "unsupported_media_type"
     title = "The body is not JSON"
+
+
+def single_header(request: Request, name: str) -> str | None:
+    """Return the header's value; None if it was not sent. Raises Malformed if it was sent twice.
+
+    The server joins headers of one name with commas first (RFC 9110, section 5.3).
+    """
+    value = request.headers.get(name)
+    if value is not None and "," in value:
+        raise Malformed(f"The header {name} was sent more than once, or has a comma. Send it once, without a comma.")
+    return value
+
+
+def idempotency_key_of(request: Request, required: bool) -> str | None:
+    """Return the request's idempotency key; None if it sent none and none is required. Raises Malformed."""
+    key = single_header(request, KEY_HEADER)
+    if key is None and not required:
+        return None
+    if not (key and len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise Malformed(
+            f"The header {KEY_HEADER} {'is needed' if required else 'is wrong'}: 1 to {MAX_KEY_LENGTH} printable ASCII "
+            "characters, no comma. Send a fresh UUID with each new order, and the same one again when you repeat the "
+            "request."
+        )
+    return key
 
 
 def read_body(request: Request, limit: int) -> bytes:

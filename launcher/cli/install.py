@@ -15,7 +15,8 @@ from launcher.installation.plan import KEY, CannotInstall, InstallationPlan, Ins
 from launcher.installation.service import MachinesRun, NotActive, Service, ServiceFailed, missing_for_a_service
 from launcher.installation.variables import read_from
 from launcher.settings import Cloud, LauncherSettings, ProviderName
-from shared.client import ControlPlane, ControlPlaneError
+from shared.client import ControlPlane
+from shared.client_errors import ControlPlaneError
 from shared.exit_codes import FAILED, USAGE
 from shared.settings import SettingsWrong
 

@@ -12,7 +12,7 @@ from launcher.orders.assignments import Assignments
 from launcher.orders.claims import OrderClaimer
 from launcher.orders.lanes import Lanes
 from launcher.orders.outage import Backoff, Outage
-from shared.client import OtherVersion, Refused, Unreachable
+from shared.client_errors import OtherVersion, Refused, Unreachable
 from shared.crash_points import Point, reach
 from shared.log_events import LogEvent
 

@@ -11,7 +11,8 @@ from launcher.orders.assignment import Assignment, StopReason
 from launcher.orders.assignments import Assignments
 from launcher.orders.mode import Mode
 from launcher.orders.outage import Backoff, Outage
-from shared.client import ControlPlane, Refused, Unreachable
+from shared.client import ControlPlane
+from shared.client_errors import Refused, Unreachable
 from shared.domain.order import State
 from shared.log_events import LogEvent
 from shared.wire.launchers import HeartbeatAnswer, HeartbeatRequest, Hold

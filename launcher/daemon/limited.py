@@ -14,7 +14,7 @@ from launcher.orders.admission import Admission
 from launcher.orders.assignments import Assignments
 from launcher.orders.claims import OrderClaimer
 from launcher.orders.mode import Mode
-from shared.client import Refused, Unreachable
+from shared.client_errors import Refused, Unreachable
 from shared.lines import Lines
 from shared.log_events import LogEvent
 

@@ -13,7 +13,7 @@ from launcher.orders.assignments import Assignments
 from launcher.orders.claims import WAIT_SECONDS, OrderClaimer
 from launcher.orders.lanes import names
 from launcher.orders.outage import Backoff, Outage
-from shared.client import ControlPlaneError, Refused, Unreachable
+from shared.client_errors import ControlPlaneError, Refused, Unreachable
 from shared.domain.lanes import lane as lane_of
 
 REST_SECONDS: Final = 1.0

@@ -10,7 +10,8 @@ from cachetools import LRUCache
 from launcher.orders.lanes import Lanes
 from launcher.orders.mode import Mode
 from launcher.orders.reports import ReportBuilder, log_refused
-from shared.client import ControlPlane, LaterOrder, Refused
+from shared.client import ControlPlane
+from shared.client_errors import LaterOrder, Refused
 from shared.domain.order import Failure, Reason
 from shared.log_events import LogEvent
 from shared.wire.launchers import ClaimById, Claimed, ClaimNext, ClaimRequest

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from shared.client import QuotaExceeded
+from shared.client_errors import QuotaExceeded
 from shared.log_events import LogEvent
 
 FIRST_SECONDS: Final = 1.0

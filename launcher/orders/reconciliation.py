@@ -12,7 +12,8 @@ from launcher.orders.mode import Mode
 from launcher.orders.outage import Backoff, Outage
 from launcher.orders.reports import ReportBuilder, submit
 from launcher.providers.registry import Providers
-from shared.client import ControlPlane, Refused, Unreachable
+from shared.client import ControlPlane
+from shared.client_errors import Refused, Unreachable
 from shared.domain.order import State
 from shared.log_events import LogEvent
 from shared.wire.launchers import HeartbeatRequest, Hold, HoldView

@@ -14,7 +14,8 @@ from launcher.machines.explanations import EXPLANATIONS
 from launcher.machines.port import LaunchFailed
 from launcher.orders.assignment import Assignment, StopReason
 from launcher.orders.outage import Backoff, Outage
-from shared.client import ControlPlane, Refused, Unreachable
+from shared.client import ControlPlane
+from shared.client_errors import Refused, Unreachable
 from shared.domain.order import Failure, Reason
 from shared.guest.image import ImageRejected
 from shared.log_events import LogEvent

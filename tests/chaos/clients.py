@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from shared.client import ControlPlane, ControlPlaneError
+from shared.client import ControlPlane
+from shared.client_errors import ControlPlaneError
 from shared.domain.order import FINAL, State
 from shared.domain.spec import OrderKind
 from shared.wire.orders import OrderView

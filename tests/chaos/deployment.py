@@ -10,7 +10,8 @@ from typing import Final
 import psutil
 
 from emulators import services
-from emulators.processes import LOOPBACK, Server, accepts, await_ready, free_port, start
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, Server, accepts, await_ready, start
 from emulators.settings import SUBSCRIPTION
 from tests.chaos import machines
 from tests.chaos.evidence import LAUNCHER

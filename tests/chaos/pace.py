@@ -13,7 +13,7 @@ LOADS: Final = 6
 def lease_for_this_host() -> float:
     """Return how long a claim is to last, in seconds: longer on a host that is slow, or busy now."""
     begun = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import launcher.composition"], check=True)
+    subprocess.run([sys.executable, "-c", "import launcher.composition.launcher"], check=True)
     return lease_for(time.monotonic() - begun)
 
 

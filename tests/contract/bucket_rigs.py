@@ -20,7 +20,7 @@ from functions.adapters.gcs import GcsBucket
 from functions.adapters.s3 import S3Bucket, s3_client
 from functions.domain.multipart import MIB, PartLimits
 from functions.domain.refusals import Forbidden, NotFound
-from functions.ports import OutputBucket, PresignedUpload, UploadTerms
+from functions.ports.outputs import OutputBucket, PresignedUpload, UploadTerms
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_gcs import LocalGcs
 from tests.local_r2 import Clock

@@ -8,10 +8,13 @@ import pytest
 
 from emulators.processes import stop
 from emulators.s3_backend import MotoBackend, a_backend, start_moto
-from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
-from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
+from functions.adapters.firestore import FirestoreOrderStore
+from functions.adapters.firestore_keys import FirestoreKeyStore
+from functions.adapters.memory import MemoryOrderStore
+from functions.adapters.memory_keys import MemoryKeyStore
 from functions.domain.order import Order
-from functions.ports import KeyStore, OrderStore
+from functions.ports.keys import KeyStore
+from functions.ports.orders import OrderStore
 from tests.contract.bucket_rigs import gcs, memory, rig, s3
 from tests.factories import a_key, an_order
 from tests.later_version import InFirestore, InMemory, LaterVersion

@@ -16,7 +16,8 @@ from werkzeug import Request, Response
 
 from emulators.fakes.tdx_quote import TdxQuote
 from emulators.fakes.trust_authority import VALID, LocalTrustAuthority, any_key
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from emulators.serving import serving
 from functions.adapters.published_keys import FETCH_INTERVAL, KEY_TTL, RETRY_DELAY, PublishedKeys
 from functions.adapters.trust_authority import SKEW, TrustAuthority

@@ -9,7 +9,7 @@ from functions.adapters.firestore import FirestoreOrderStore
 from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import Ring
 from functions.domain.refusals import Gone, KeyReused
-from functions.ports import OrderStore
+from functions.ports.orders import OrderStore
 from shared.domain.order import State
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import NOW, a_claim, a_key, an_order

@@ -19,7 +19,7 @@ from functions.domain.order import RING_GRACE
 from functions.domain.refusals import Unavailable
 from functions.engine.outputs import Outputs
 from functions.engine.sweep import Sweep
-from functions.ports import Doorbell
+from functions.ports.doorbell import Doorbell
 from launcher.daemon.bells import BellListener, BellsUnavailable, DeliveredBell
 from launcher.daemon.pubsub import PubSubListener
 from shared.log_events import LogEvent

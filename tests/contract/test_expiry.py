@@ -14,7 +14,7 @@ from functions.adapters.records import FirestoreRecords
 from functions.domain.accounts import AccountType, Enrolment
 from functions.domain.agents import SpentProof
 from functions.engine.operator_sessions import SessionEnd
-from functions.ports import KEY_TTL
+from functions.ports.orders import KEY_TTL
 from tests.factories import NOW, a_claim, a_key, an_order
 
 pytestmark = pytest.mark.emulator

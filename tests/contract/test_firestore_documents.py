@@ -10,7 +10,7 @@ from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.adapters.records import FirestoreRecords
 from functions.domain.events import Provision
 from functions.domain.refusals import Unavailable
-from functions.ports import OrderQuery, UnreadableOrder
+from functions.ports.orders import OrderQuery, UnreadableOrder
 from shared.domain.order import State
 from tests.factories import LAUNCHER, NOW, Challenge, a_claim, a_key, an_order
 

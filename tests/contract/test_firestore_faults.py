@@ -18,13 +18,14 @@ from google.api_core.exceptions import (
 from google.cloud.firestore import Client
 from structlog.testing import capture_logs
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.adapters.records import FirestoreRecords
 from functions.domain.accounts import Account
 from functions.domain.events import Cancel
 from functions.domain.refusals import Invalid, KeyReused, NotFound, Unavailable, WrongState
-from functions.ports import OrderQuery
+from functions.ports.orders import OrderQuery
 from shared.domain.order import LEASE, State
 from tests.factories import NOW, a_claim, a_key, an_order
 

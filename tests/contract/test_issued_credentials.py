@@ -9,7 +9,7 @@ from botocore.credentials import Credentials
 
 from emulators.s3_backend import MotoBackend
 from functions.adapters.bucket_credentials import Issuer
-from functions.ports import WorkerCredentials
+from functions.ports.worker_credentials import WorkerCredentials
 from tests.local_r2 import PARENT, LocalR2, Multipart, local_r2, refusal
 
 PREFIX: Final = "exports/order-1/"

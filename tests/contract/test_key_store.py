@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from functions.domain.access import ApiKey, Role, digest
-from functions.ports import KeyStore
+from functions.ports.keys import KeyStore
 
 KEY = ApiKey(digest("ly_made-up"), Role.LAUNCHER, "acme")
 

@@ -14,7 +14,7 @@ from functions.domain.holder import holder_of
 from functions.domain.order import Order
 from functions.domain.refusals import NotFound, WrongState
 from functions.domain.rules import advance
-from functions.ports import OrderStore
+from functions.ports.orders import OrderStore
 from shared.domain.order import LEASE, Reason, State
 from shared.domain.spec import SessionSpec
 from tests.contract.conftest import stored

@@ -11,14 +11,16 @@ import pytest
 from google.api_core.exceptions import ServiceUnavailable
 from google.cloud.firestore import Client
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from functions.adapters import firestore_feed, order_document
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.adapters.firestore_feed import WINDOW, FirestoreOrderFeed
 from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import Cancel, Return, Ring
 from functions.domain.order import Order
-from functions.ports import OrderFeed, OrderStore, Snapshot
+from functions.ports.order_feed import OrderFeed
+from functions.ports.orders import OrderStore, Snapshot
 from shared.domain.order import Reason, State
 from tests.chaos.scripted import Scripted
 from tests.chaos.store_proxy import proxying

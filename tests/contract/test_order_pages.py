@@ -10,7 +10,7 @@ import pytest
 
 from functions.domain.order import Order
 from functions.domain.refusals import Invalid
-from functions.ports import OrderPage, OrderQuery, OrderStore
+from functions.ports.orders import OrderPage, OrderQuery, OrderStore
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
 from tests.contract.conftest import stored

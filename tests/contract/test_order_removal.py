@@ -10,7 +10,7 @@ import pytest
 from functions.domain.events import Cancel
 from functions.domain.order import Order
 from functions.domain.refusals import Gone, KeyReused, NotFound, WrongState
-from functions.ports import OrderQuery, OrderStore
+from functions.ports.orders import OrderQuery, OrderStore
 from tests.contract.conftest import stored
 from tests.factories import NOW, a_claim, a_key, an_order
 from tests.threads import at_once

@@ -11,7 +11,7 @@ from functions.domain.events import AnyEvent, Cancel, Provision, Renew, Ring, St
 from functions.domain.order import HELD, Order, Output
 from functions.domain.refusals import Conflict, KeyReused, LeaseLost, NotFound, WrongState
 from functions.domain.rules import advance
-from functions.ports import OrderStore
+from functions.ports.orders import OrderStore
 from shared.domain.order import FINAL, LEASE, State
 from shared.domain.spec import SessionSpec
 from tests.contract.conftest import stored

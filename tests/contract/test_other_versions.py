@@ -13,15 +13,18 @@ from google.cloud.firestore import Client
 from pydantic import TypeAdapter, ValidationError
 
 from functions.adapters import reading
-from functions.adapters.firestore import IDEMPOTENCY_KEYS, FirestoreKeyStore, FirestoreOrderStore
-from functions.adapters.memory import MemoryKeyStore
+from functions.adapters.firestore import IDEMPOTENCY_KEYS, FirestoreOrderStore
+from functions.adapters.firestore_keys import FirestoreKeyStore
+from functions.adapters.memory_keys import MemoryKeyStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.records import FirestoreRecords
 from functions.domain.access import ApiKey, Role
 from functions.domain.events import Cancel
 from functions.domain.order import HELD, Order
 from functions.domain.refusals import OtherVersion
-from functions.ports import KeyStore, OrderQuery, OrderStore, Records, UnreadableOrder
+from functions.ports.keys import KeyStore
+from functions.ports.orders import OrderQuery, OrderStore, UnreadableOrder
+from functions.ports.records import Records
 from shared.domain.order import State
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import LAUNCHER, NOW, Challenge, a_claim, a_key, an_order

@@ -14,17 +14,18 @@ from botocore.stub import Stubber
 from google.cloud.storage import Client
 from werkzeug import Response
 
-from emulators.processes import LOOPBACK, free_port, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, stop
 from emulators.s3 import start_s3
 from emulators.s3_backend import REGION
 from emulators.serving import serving
-from functions import wiring
 from functions.adapters.buckets import open_bucket
 from functions.adapters.gcs import GcsBucket
 from functions.adapters.s3 import S3Bucket, s3_client
 from functions.domain.refusals import Invalid, NotFound, Unavailable
-from functions.ports import StoredObject
+from functions.ports.outputs import StoredObject
 from functions.settings import BucketSettings
+from functions.wiring import cloud
 from tests.contract.bucket_rigs import (
     ACCESS_KEY,
     BODY,
@@ -289,7 +290,7 @@ def test_a_url_is_signed_for_the_region_that_is_set(monkeypatch: pytest.MonkeyPa
     }.items():
         monkeypatch.setenv(name, value)
 
-    url = wiring.bucket(BucketSettings()).presign_download("outputs/a", "a.xml", VALID)
+    url = cloud.bucket(BucketSettings()).presign_download("outputs/a", "a.xml", VALID)
 
     (credential,) = parse_qs(urlsplit(url).query)["X-Amz-Credential"]
     assert credential.split("/")[2] == "eu-central-1"

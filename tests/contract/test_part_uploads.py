@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from functions.domain.multipart import MIB, Part, parts_of
-from functions.ports import PartUploads, StoredObject, UploadTerms
+from functions.ports.outputs import PartUploads, StoredObject, UploadTerms
 from tests.contract.bucket_rigs import LIMITS, VALID, Downloaded, HttpRig, Rig, terms_of
 
 LARGE: Final = b"12 bytes of " * MIB

@@ -15,7 +15,7 @@ from functions.domain.agent_sessions import AgentSession, EventPage, EventType, 
 from functions.domain.parent_notices import ChildEnd, End, Mailbox, Notice
 from functions.domain.pools import Pool, given_up, plan
 from functions.domain.refusals import Conflict, Invalid, NotFound
-from functions.ports import Records
+from functions.ports.records import Records
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import NOW, Challenge
 from tests.threads import at_once

@@ -22,7 +22,7 @@ from functions.domain.order import HELD, LAPSE_MARGIN, REMEMBERED_REQUESTS, Orde
 from functions.domain.refusals import Gone, LeaseLost, NotFound, WrongState
 from functions.domain.rules import RULES
 from functions.domain.timing import MIN_BOOT_WITHOUT_HEARTBEATS, due_event
-from functions.ports import IdempotencyKey, OrderStore, Snapshot
+from functions.ports.orders import IdempotencyKey, OrderStore, Snapshot
 from shared.domain.order import FINAL, State
 from shared.domain.spec import AnySpec, OrderKind
 from tests.factories import CAPACITY, NOW, SESSION, TASK, a_key, an_order

@@ -13,7 +13,7 @@ from emulators.processes import LOOPBACK
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.adapters.firestore_calls import ONCE
 from functions.domain.refusals import WrongState
-from functions.ports import OrderQuery
+from functions.ports.orders import OrderQuery
 from shared.domain.order import State
 from tests.chaos.faults import Dice, Kind
 from tests.chaos.scripted import Scripted

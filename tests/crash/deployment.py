@@ -13,11 +13,13 @@ from typing import Final
 
 from emulators.fakes.fly.server import start_fly
 from emulators.fakes.tdx_quote import TdxQuote
-from emulators.processes import LOOPBACK, Server, free_port, stop, unproxied
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, Server, stop, unproxied
 from functions.adapters.firestore import FirestoreOrderStore
 from launcher.machines.start_times import started_at
 from launcher.orders import leftovers
-from shared.client import ControlPlane, Unreachable
+from shared.client import ControlPlane
+from shared.client_errors import Unreachable
 from shared.crash_points import Point
 from shared.domain.order import State
 from shared.wire.operators import SweepRequest

@@ -10,7 +10,7 @@ from uuid import uuid4
 from emulators.environment import ACCOUNT_OF
 from functions.domain.access import Role
 from functions.domain.order import place
-from functions.ports import IdempotencyKey
+from functions.ports.orders import IdempotencyKey
 from shared.crash_points import Point
 from shared.domain.order import State
 from shared.domain.spec import TaskSpec

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from deploy.commands import app
 from deploy.google import DISABLED, LoggedOut
 from deploy.keys import KeyRefused, add, new_key
-from functions.adapters.firestore import API_KEYS, FirestoreKeyStore
+from functions.adapters.firestore_keys import API_KEYS, FirestoreKeyStore
 from functions.domain.access import KEY_PREFIX, Role, digest
 from functions.domain.accounts import DEFAULT_SCOPE
 

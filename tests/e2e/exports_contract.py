@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import httpx
 
-from emulators.processes import LOOPBACK, free_port, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, stop
 from emulators.s3 import start_s3
 from emulators.s3_backend import REGION
 from functions.adapters.s3 import s3_client

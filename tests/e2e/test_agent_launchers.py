@@ -11,7 +11,8 @@ import httpx
 import psutil
 import pytest
 
-from emulators.processes import LOOPBACK, free_port, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, stop
 from emulators.services import start_functions
 from functions.domain.access import Role, digest
 from tests.e2e.agent_launchers import AgentLauncher, Client, agent_launcher, client_of

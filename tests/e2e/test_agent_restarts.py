@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from emulators.services import start_functions
 from tests.e2e.agent_launchers import Client, agent_launcher, client_of
 from tests.harness.front import front_of

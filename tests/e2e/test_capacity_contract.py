@@ -15,7 +15,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from emulators.processes import LOOPBACK, free_port, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, stop
 from emulators.services import start_functions
 from shared.client import ControlPlane
 from shared.domain.order import State

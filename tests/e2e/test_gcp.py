@@ -13,7 +13,8 @@ import pytest
 
 from emulators.environment import make_environment
 from emulators.fakes.compute.server import start_compute
-from emulators.processes import free_port, stop
+from emulators.ports import free_port
+from emulators.processes import stop
 from emulators.settings import BackendChoice, StackSettings
 from shared.client import ControlPlane
 from shared.domain.order import Reason, State

@@ -15,7 +15,8 @@ import pytest
 from qemu.qmp import QMPClient
 
 from emulators.mods import validate
-from emulators.processes import LOOPBACK, free_port, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, stop
 from emulators.source import start_source
 from shared.domain.spec import CapacitySpec, ExportSpec, NodeSize
 from shared.guest.image import MANIFEST, ImageManifest, verify

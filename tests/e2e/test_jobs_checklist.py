@@ -11,7 +11,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from emulators.processes import LOOPBACK, Server, free_port, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, Server, stop
 from emulators.services import start_functions
 from tests.harness.waiting import await_value
 

@@ -12,16 +12,16 @@ import pytest
 import structlog
 from flask import Flask
 
+import functions
+from functions import assembly
 from functions import settings as product_settings
-from functions import wiring
-from functions.http import endpoint
 from tests.functions import made_once
 from tests.functions.typed_jobs import typed
 from tests.functions.world import SECRET, URL, World
 
 __all__ = ["typed"]
 
-MAIN = Path(wiring.__file__).parent / "main.py"
+MAIN = Path(functions.__path__[0]) / "main.py"
 SETTINGS = {
     "LAUNCHYARD_BACKEND": "memory",
     "LAUNCHYARD_BUCKET": "s3://outputs",
@@ -51,7 +51,7 @@ def served(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
     monkeypatch.setattr(product_settings, "read_settings", made_once.read_settings)
     monkeypatch.setattr(hashlib, "scrypt", made_once.scrypt)
     world = World()
-    monkeypatch.setattr(endpoint, "once", lambda make: lambda: world.services)
+    monkeypatch.setattr(assembly, "once", lambda make: lambda: world.services)
     flask: Flask = functions_framework.create_app(target, str(MAIN))  # type: ignore[no-untyped-call]
     world.http = flask.test_client()
     yield world

@@ -20,7 +20,7 @@ from functions.domain.access import digest
 from functions.domain.accounts import AccountType
 from functions.engine.operator_sessions import ALL, Sessions
 from functions.http.authentication import Open
-from functions.http.endpoint import KEY_HEADER
+from functions.http.parsing import KEY_HEADER
 from functions.http.routing import Route
 from tests.factories import CAPACITY, TASK
 from tests.functions.capacity.accounts import enrol

@@ -18,7 +18,7 @@ from functions.engine.backlogs import Backlogs
 from functions.engine.candidates import Candidates
 from functions.engine.claim_quotas import ClaimUsage
 from functions.engine.claims import Claimant, Claims
-from functions.ports import Snapshot
+from functions.ports.orders import Snapshot
 from shared.domain.order import LEASE, Reason
 from tests.factories import CAPACITY, NOW, TASK, a_claim, a_key, an_order
 from tests.harness.waiting import await_value

@@ -20,7 +20,7 @@ from functions.apis.v1.views import order_view
 from functions.domain.accounts import Account, AccountType
 from functions.http.paging import PAGE_BYTES
 from functions.http.routing import Route
-from functions.ports import OrderPage, OrderQuery
+from functions.ports.orders import OrderPage, OrderQuery
 from shared.domain.spec import CapacitySpec, NodeSize, SessionSpec, TaskSpec
 from tests.factories import NOW, an_order
 from tests.functions import schemas

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions.domain.refusals import Forbidden
-from functions.ports import PresignedUpload, UploadTerms
+from functions.ports.outputs import PresignedUpload, UploadTerms
 from shared.domain.order import Reason, State
 from tests.factories import CAPACITY, EXPORT
 from tests.functions.world import CLIENT, LAUNCHER, World

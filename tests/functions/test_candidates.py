@@ -24,7 +24,7 @@ from functions.engine.candidates import (
     Candidates,
 )
 from functions.engine.lane_reader import READ_AT_ONCE
-from functions.ports import OrderStore, Snapshot
+from functions.ports.orders import OrderStore, Snapshot
 from shared.domain.lanes import of_sessions
 from shared.domain.order import Reason, State
 from shared.domain.spec import SessionSpec

@@ -23,7 +23,7 @@ from functions.engine.claims import Claims
 from functions.engine.credentials import CallbackTokens
 from functions.http.authentication import Principal
 from functions.http.parsing import parse_body
-from functions.ports import OrderStore, Snapshot
+from functions.ports.orders import OrderStore, Snapshot
 from shared.domain.order import LEASE, State
 from shared.domain.spec import CapacitySpec, NodeSize
 from shared.wire.launchers import ClaimRequest

@@ -14,7 +14,7 @@ import shared
 from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import AnyEvent
 from functions.domain.order import Order
-from functions.ports import OrderStore, Snapshot
+from functions.ports.orders import OrderStore, Snapshot
 from tests.functions.world import World
 
 PRODUCT: Final = tuple(Path(package.__file__ or "").parent for package in (functions, shared))

@@ -8,7 +8,7 @@ import pytest
 
 from functions.domain.order import output_key
 from functions.domain.refusals import NotFound
-from functions.ports import UploadTerms
+from functions.ports.outputs import UploadTerms
 from shared.domain.order import State
 from shared.domain.spec import AnySpec
 from tests.factories import CAPACITY, EXPORT, TASK

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from functions.adapters.memory import MemoryKeyStore
+from functions.adapters.memory_keys import MemoryKeyStore
 from functions.apis.v1.orders import MAX_BYTES
 from functions.domain.access import ApiKey, Role
 from functions.http.authentication import CachedKeys

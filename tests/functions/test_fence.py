@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from functions.ports import PresignedUpload
+from functions.ports.outputs import PresignedUpload
 from tests.functions.world import World
 
 

@@ -16,7 +16,7 @@ from functions.http.authentication import Anyone, Bearer, Open, Principal
 from functions.http.handlers import WrongHandler
 from functions.http.presence import Present
 from functions.http.routing import NoContent, Redirect, Route
-from functions.wiring import plan_for
+from functions.wiring.makers import plan_for
 
 CLIENTS = frozenset({Role.CLIENT})
 

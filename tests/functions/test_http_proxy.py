@@ -8,7 +8,8 @@ import pytest
 from werkzeug import Request, Response
 
 from emulators.serving import serving
-from shared.client import ControlPlane, NoAnswer, Refused, Unreachable
+from shared.client import ControlPlane
+from shared.client_errors import NoAnswer, Refused, Unreachable
 from shared.domain.order import State
 from shared.wire.launchers import ClaimById, ClaimNext
 from shared.wire.orders import OrderView

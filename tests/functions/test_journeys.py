@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from functions.ports import PresignedUpload
+from functions.ports.outputs import PresignedUpload
 from tests.factories import CAPACITY, EXPORT
 from tests.functions.world import LAUNCHER, World
 

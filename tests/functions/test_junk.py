@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+from functions.adapters.firestore import FirestoreOrderStore
+from functions.adapters.firestore_keys import FirestoreKeyStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.records import FirestoreRecords
 from functions.apis import APIS, EVERYTHING

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from functions.ports import PresignedUpload
+from functions.ports.outputs import PresignedUpload
 from shared.log_events import LogEvent
 from tests.factories import EXPORT
 from tests.functions.test_callback import BODY, OUTPUT

@@ -18,7 +18,8 @@ import pytest
 
 from emulators.serving import serving
 from launcher.orders import leftovers
-from shared.client import ControlPlane, Refused
+from shared.client import ControlPlane
+from shared.client_errors import Refused
 from shared.domain.order import State
 from shared.log_events import LogEvent
 from shared.wire.launchers import IDENTITY_HEADER, ClaimById, ClaimNext, HeartbeatRequest, Hold, Returned

@@ -9,7 +9,8 @@ from typing import Any, Final, cast
 import pytest
 from google.cloud.firestore import Client
 
-from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+from functions.adapters.firestore import FirestoreOrderStore
+from functions.adapters.firestore_keys import FirestoreKeyStore
 from functions.adapters.memory import MemoryOrderStore
 from functions.adapters.records import FirestoreRecords
 from functions.apis import EVERYTHING

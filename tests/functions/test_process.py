@@ -14,16 +14,17 @@ from typing import Final
 import httpx
 import pytest
 
-from emulators.processes import LOOPBACK, Server, await_ready, free_port, start, stop
+import functions
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, Server, await_ready, start, stop
 from emulators.services import is_healthy
-from functions import wiring
 from shared.client import ControlPlane
 from shared.wire.launchers import ClaimNext
 from tests.factories import EXPORT, TASK
 from tests.functions.world import ANY_LANES, CLIENT, KEYS, LAUNCHER, SECRET, URL
 from tests.harness.waiting import ANSWER_SECONDS, MAX_SECONDS, await_value
 
-ROOT: Final = Path(wiring.__file__).parent.parent
+ROOT: Final = Path(functions.__path__[0]).parent
 ENVIRONMENT: Final = {
     "PYTHONPATH": str(ROOT),
     "LAUNCHYARD_BACKEND": "memory",

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from functions.domain.order import output_key
-from functions.ports import KEY_TTL, Due, OrderStore, PresignedUpload
+from functions.ports.orders import KEY_TTL, Due, OrderStore
+from functions.ports.outputs import PresignedUpload
 from shared.domain.order import State
 from shared.domain.spec import AnySpec
 from tests.factories import CAPACITY, EXPORT, NOW, TASK

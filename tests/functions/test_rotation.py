@@ -6,11 +6,11 @@ from typing import Final
 
 import pytest
 
-from functions import wiring
 from functions.adapters.memory_records import MemoryRecords
 from functions.domain.accounts import AccountType
-from functions.engine.attestation import Nonces
+from functions.engine.trust import Nonces
 from functions.settings import CallbackSettings, LoginSettings
+from functions.wiring import accounts
 from shared.domain.order import State
 from tests.functions.capacity.accounts import PATH
 from tests.functions.capacity.agents import bootstrap, claimed, nonce, register, trusting, with_nonce
@@ -34,9 +34,9 @@ class Deployments:
         callback, ports = CallbackSettings(), self._world.ports
         self._world.ports = replace(
             ports,
-            tokens=wiring.callback_tokens(callback),
-            nonces=wiring.challenge_nonces(callback),
-            sessions=wiring.sessions(callback, LoginSettings(), MemoryRecords(), ports.clock),
+            tokens=accounts.callback_tokens(callback),
+            nonces=accounts.challenge_nonces(callback),
+            sessions=accounts.sessions(callback, LoginSettings(), MemoryRecords(), ports.clock),
         )
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from functions.apis import APIS, EVERYTHING, SERVICES
 from functions.apis.capacity.settings import CapacitySettings
+from functions.assembly import once
 from functions.domain.access import Role
 from functions.domain.refusals import Malformed
-from functions.engine.attestation import Image, Nonces, Tcb, Trust
-from functions.http.endpoint import once
-from functions.ports import Appraiser
+from functions.engine.trust import Image, Nonces, Tcb, Trust
+from functions.ports.attestation import Appraiser
 from functions.settings import (
     AllSettings,
     AttestationSettings,
@@ -21,7 +21,7 @@ from functions.settings import (
     TrustAuthoritySettings,
     read_settings,
 )
-from functions.wiring import plan_for
+from functions.wiring.makers import plan_for
 from tests.functions.world import SECRET
 
 MINIMAL = {

@@ -9,7 +9,7 @@ from functions.domain.limits import DEFAULT_LIMITS
 from functions.domain.order import LAPSE_MARGIN
 from functions.domain.refusals import Unavailable
 from functions.engine.sweep import TIME_BUDGET
-from functions.ports import KEY_TTL
+from functions.ports.orders import KEY_TTL
 from shared.domain.order import LEASE, State
 from shared.log_events import LogEvent
 from shared.wire.bell import Bell

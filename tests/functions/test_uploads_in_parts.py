@@ -10,7 +10,7 @@ import pytest
 from functions.domain.multipart import MIB
 from functions.domain.order import output_key
 from functions.domain.refusals import Unavailable
-from functions.ports import PresignedUpload, UploadTerms
+from functions.ports.outputs import PresignedUpload, UploadTerms
 from shared.domain.order import State
 from shared.wire.workers import MAX_OUTPUT_BYTES
 from tests.factories import CAPACITY, EXPORT

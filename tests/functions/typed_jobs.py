@@ -18,7 +18,7 @@ from cli import main, view
 from emulators.serving import serving
 from functions.domain.events import Succeed
 from functions.domain.order import Order
-from functions.ports import PresignedUpload
+from functions.ports.outputs import PresignedUpload
 from shared.domain.order import State
 from tests.functions.world import CLIENT, World
 

@@ -17,7 +17,8 @@ from werkzeug.test import TestResponse
 from emulators.fakes.trust_authority import LocalTrustAuthority
 from functions import apis
 from functions.adapters.bucket_credentials import Issuer
-from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
+from functions.adapters.memory import MemoryOrderStore
+from functions.adapters.memory_keys import MemoryKeyStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.published_keys import PublishedKeys
 from functions.adapters.trust_authority import TrustAuthority
@@ -37,28 +38,24 @@ from functions.domain.quotas import DEFAULT_QUOTAS, Quotas
 from functions.domain.refusals import Unavailable, WrongState
 from functions.engine.accounts import MAX_UNCONFIRMED, SIGNUPS_A_MINUTE
 from functions.engine.arrivals import MAX_DISPLACED, MAX_WAITING, Arrivals
-from functions.engine.attestation import Image, Trust
 from functions.engine.claims import NextClaim
 from functions.engine.credentials import CallbackTokens, ChallengeNonces
 from functions.engine.oldest_first_claims import OldestFirst
 from functions.engine.operator_secrets import OperatorSecrets
 from functions.engine.operator_sessions import SessionEnd, Sessions
+from functions.engine.trust import Image, Trust
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services
-from functions.ports import (
-    Appraiser,
-    CredentialIssuer,
-    Doorbell,
-    KeyStore,
-    NewId,
-    OrderFeed,
-    OrderStore,
-    OutputBucket,
-    Records,
-    Snapshot,
-    WorkerCredentials,
-)
-from functions.ports import Clock as AnyClock
+from functions.ports.attestation import Appraiser
+from functions.ports.clock import Clock as AnyClock
+from functions.ports.clock import NewId
+from functions.ports.doorbell import Doorbell
+from functions.ports.keys import KeyStore
+from functions.ports.order_feed import OrderFeed
+from functions.ports.orders import OrderStore, Snapshot
+from functions.ports.outputs import OutputBucket
+from functions.ports.records import Records
+from functions.ports.worker_credentials import CredentialIssuer, WorkerCredentials
 from functions.settings import (
     AddressSettings,
     LeaseSettings,
@@ -67,7 +64,8 @@ from functions.settings import (
     SignupSettings,
     WaitingSettings,
 )
-from functions.wiring import NewSecret, plan_for
+from functions.wiring.accounts import NewSecret
+from functions.wiring.makers import plan_for
 from shared.domain.order import LEASE
 from shared.domain.spec import AnySpec, Attestation
 from shared.wire.bell import Bell

@@ -10,7 +10,8 @@ from typing import Any, Final, Self, TypeVar
 
 import httpx
 
-from shared.client import ControlPlane, Unreachable
+from shared.client import ControlPlane
+from shared.client_errors import Unreachable
 from shared.wire.orders import OrderView
 from tests.harness.waiting import MAX_SECONDS, await_value
 

@@ -17,7 +17,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import IO, Final
 
-from emulators.processes import LOOPBACK, accepts, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, accepts
 from launcher.machines.private import make_folder, opener
 from tests.harness.waiting import await_value
 
@@ -29,6 +30,7 @@ LOADED: Final = (
     "emulators.serving",
     "functions.adapters.firestore",
     "functions.adapters.firestore_feed",
+    "functions.adapters.firestore_keys",
     "functions.adapters.pubsub",
     "functions.adapters.records",
     "functions.adapters.s3",

@@ -12,14 +12,15 @@ from typing import Final, Self
 
 import functions_framework
 
+import functions
 from emulators.services import THREADS
 from emulators.serving import bind
-from functions import wiring
 from functions.adapters import s3
 from functions.domain.multipart import MIB, PartLimits
+from functions.wiring import clock
 from shared.crash_points import Point, arm
 
-MAIN: Final = Path(wiring.__file__).parent / "main.py"
+MAIN: Final = Path(functions.__path__[0]) / "main.py"
 SMALL_PARTS: Final = PartLimits(single=8 * MIB, smallest=5 * MIB)
 
 
@@ -49,7 +50,7 @@ def set_clock(ahead: Path) -> None:
         def now(cls, tz: tzinfo | None = None) -> Self:
             return super().now(tz) + timedelta(seconds=float(ahead.read_text()))
 
-    vars(wiring)["datetime"] = ShiftedDatetime
+    vars(clock)["datetime"] = ShiftedDatetime
 
 
 if __name__ == "__main__":

@@ -13,15 +13,9 @@ from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from emulators.doorbell import ensure_topic_and_subscription
 from emulators.environment import api_keys
 from emulators.settings import SUBSCRIPTION, TOPIC
-from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
-from tests.harness.environment import (
-    FIRESTORE,
-    PUBSUB,
-    Environment,
-    object_store,
-    running_environment,
-    trust_authority,
-)
+from functions.adapters.firestore import FirestoreOrderStore
+from functions.adapters.firestore_keys import FirestoreKeyStore
+from tests.harness.environment import FIRESTORE, PUBSUB, Environment, object_store, running_environment, trust_authority
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from emulators.environment import KEY_OF
-from emulators.processes import LOOPBACK, Server, await_ready, free_port, start, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, Server, await_ready, start, stop
 from emulators.services import is_healthy, start_launcher
 from functions.adapters.firestore import FirestoreOrderStore
 from functions.domain.access import Role

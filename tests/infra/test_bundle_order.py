@@ -16,7 +16,7 @@ from emulators.environment import ACCOUNT_OF
 from emulators.mods import validate
 from functions.domain.access import Role
 from functions.domain.order import place
-from functions.ports import IdempotencyKey
+from functions.ports.orders import IdempotencyKey
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize, TaskSpec
 from shared.wire.orders import OrderView

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from launcher.daemon.daemon import Daemon, Events
 from launcher.daemon.heartbeat import HeartbeatLoop
 from launcher.host.clock import SYSTEM

@@ -9,7 +9,8 @@ from typing import Final
 import pytest
 import structlog.testing
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from launcher.daemon.bell import FOREIGN_DELAY, DoorbellLoop
 from launcher.daemon.bells import BellsUnavailable, DeliveredBell
 from launcher.host.clock import SYSTEM, Clock

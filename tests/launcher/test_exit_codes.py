@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from launcher.cli.daemon import app
 from shared.wire.launchers import Hold
 

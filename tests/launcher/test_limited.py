@@ -13,7 +13,8 @@ from typing import Final
 import psutil
 import pytest
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from launcher.machines import directory
 from launcher.machines.directory import VmDirectory
 from launcher.machines.records import VmLease

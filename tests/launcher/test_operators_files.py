@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings
 from deploy.settings import DeploySettings
 from functions.apis import APIS, EVERYTHING
 from functions.apis.v1.settings import SweepSettings
-from functions.wiring import plan_for
+from functions.wiring.makers import plan_for
 from launcher.daemon.daemon import LAST_SECONDS, LEAVE_SECONDS
 from launcher.installation.config import NEEDED
 from launcher.providers.qemu.settings import PREFIX, HostSettings

@@ -5,7 +5,8 @@ import threading
 import pytest
 import structlog.testing
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from launcher.daemon.poll import PollingLoop
 from launcher.host.clock import SYSTEM, Clock
 from launcher.machines.resources import Resources

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import shared.settings
 from launcher.cli.daemon import app
 from launcher.cli.doctor import DoctorSettings
-from launcher.composition import admission_of
+from launcher.composition.launcher import admission_of
 from launcher.host import facts as host
 from launcher.machines.resources import Resources, Size
 from launcher.orders.lanes import Lane

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from emulators.processes import LOOPBACK, await_ready, free_port, start, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, await_ready, start, stop
 from functions.apis import APIS, EVERYTHING
 from functions.apis.v1 import HEALTH
 from functions.http.routing import Route

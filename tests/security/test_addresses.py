@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings
 from cli.settings import CliSettings
 from emulators.settings import SchedulerSettings
 from functions.apis import APIS, EVERYTHING
-from functions.wiring import plan_for
+from functions.wiring.makers import plan_for
 from launcher.orders.session_settings import SessionSettings
 from launcher.settings import LauncherSettings
 from launcher.vm_tool.settings import ToolSettings

@@ -12,7 +12,8 @@ from typing import Final
 import httpx
 import pytest
 
-from emulators.processes import LOOPBACK, Server, answers_ok, await_ready, free_port, start, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, Server, answers_ok, await_ready, start, stop
 from functions import server as functions_server
 from tests.functions.test_process import ENVIRONMENT
 from tests.functions.world import CLIENT

@@ -17,7 +17,7 @@ from functions.domain.parent_notices import Mailbox, Notice, mailbox_id
 from functions.domain.pools import Pool
 from functions.domain.timing import STOP_PATIENCE
 from functions.engine import account_removals
-from functions.ports import MAX_HELD
+from functions.ports.orders import MAX_HELD
 from shared.domain.order import State
 from shared.domain.spec import ExportOptions
 from tests.contract.conftest import MEMORY_AND_FIRESTORE

@@ -17,7 +17,8 @@ from emulators import fetch
 from emulators.serving import serving
 from functions.apis.v1.views import order_view
 from functions.domain.order import Output
-from shared.client import ControlPlane, OutputMismatch
+from shared.client import ControlPlane
+from shared.client_errors import OutputMismatch
 from shared.domain.order import State
 from shared.wire.orders import OrderView
 from tests.factories import an_order

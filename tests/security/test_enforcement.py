@@ -12,7 +12,7 @@ import structlog.testing
 from typer.testing import CliRunner
 
 from launcher.cli.daemon import app
-from launcher.composition import require_confinement
+from launcher.composition.providers import require_confinement
 from launcher.host.checks import network
 from launcher.host.checks.host import Case, Host
 from launcher.host.checks.network import DENIED, guests, of_case

@@ -10,7 +10,7 @@ import pytest
 from functions.domain.order import FIRST_RING_INTERVAL
 from functions.engine.backlogs import BEHIND_AFTER
 from functions.engine.candidates import Candidates
-from functions.ports import Snapshot
+from functions.ports.orders import Snapshot
 from shared.domain.order import State
 from tests.factories import CAPACITY, TASK
 from tests.functions.world import LAUNCHER, STRANGER, World, by_id

@@ -19,7 +19,7 @@ from functions.engine.candidates import CANDIDATE_TTL, Candidates
 from functions.engine.claim_quotas import ClaimUsage
 from functions.engine.claims import Claimant, Claims
 from functions.engine.lane_reader import PAGE, READ_AT_ONCE
-from functions.ports import OrderStore, Snapshot
+from functions.ports.orders import OrderStore, Snapshot
 from shared.domain.order import LEASE
 from shared.domain.spec import AnySpec
 from tests.factories import CAPACITY, NOW, TASK, a_claim, a_key, an_order

@@ -13,7 +13,7 @@ from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.domain.events import Claim
 from functions.domain.order import Order
 from functions.engine.candidates import CANDIDATE_TTL, Candidates
-from functions.ports import Snapshot
+from functions.ports.orders import Snapshot
 from tests.factories import NOW, TASK, a_claim, a_key, an_order
 
 pytestmark = pytest.mark.emulator

@@ -15,9 +15,10 @@ from functions.domain import request_ids
 from functions.domain.agents import Agent
 from functions.domain.events import Register
 from functions.engine.agents import Agents
-from functions.engine.attestation import Image, Nonces, binding_of
+from functions.engine.attestation import binding_of
 from functions.engine.lost_agents import LOST_AFTER, LostAgents
 from functions.engine.pools import Pools
+from functions.engine.trust import Image, Nonces
 from shared.domain.order import Reason, State
 from tests.functions.capacity.agents import (
     AGENT_KEY,

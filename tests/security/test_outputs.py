@@ -16,7 +16,8 @@ from functions.adapters.s3 import S3Bucket
 from functions.domain.events import Succeed
 from functions.domain.multipart import MIB
 from functions.domain.order import Order, Output
-from functions.ports import PresignedUpload, WorkerCredentials
+from functions.ports.outputs import PresignedUpload
+from functions.ports.worker_credentials import WorkerCredentials
 from shared.domain.order import State
 from tests.factories import EXPORT
 from tests.functions.exports.client import FILE, NAME, Machine, launch, of_images

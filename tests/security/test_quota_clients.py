@@ -8,7 +8,8 @@ from werkzeug import Request, Response
 
 from cli import main
 from emulators.serving import serving
-from shared.client import MAX_RETRY_SECONDS, ControlPlane, QuotaExceeded
+from shared.client import ControlPlane
+from shared.client_errors import MAX_RETRY_SECONDS, QuotaExceeded
 from shared.wire.problems import Problem
 from tests.factories import TASK
 from tests.functions.world import CLIENT

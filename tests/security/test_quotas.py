@@ -17,7 +17,7 @@ from functions.domain.order import OPEN
 from functions.domain.quotas import DEFAULT_QUOTAS, Demand
 from functions.domain.refusals import QuotaExceeded, Unavailable
 from functions.engine.quotas import BURST_SECONDS, COUNT_TTL, LOG_INTERVAL, LOW_COUNT_TTL, MIN_RECOUNT_AGE, Usage
-from functions.ports import OrderQuery
+from functions.ports.orders import OrderQuery
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
 from shared.log_events import LogEvent

@@ -19,7 +19,7 @@ from functions.domain.accounts import PRIVILEGED
 from functions.http.authentication import Open
 from functions.http.dialect import NATIVE, Dialect
 from functions.http.routing import PATH_NAME, Route
-from functions.ports import OrderQuery
+from functions.ports.orders import OrderQuery
 from shared.domain.order import State
 from tests.functions.jobs.client import register
 from tests.functions.world import World

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 from google.cloud.firestore import Client
 
-from functions.adapters.firestore import FirestoreKeyStore
+from functions.adapters.firestore_keys import FirestoreKeyStore
 from functions.adapters.records import FirestoreRecords
 from functions.domain.access import ApiKey, digest
 from functions.domain.accounts import UNCONFIRMED_TTL, Account, AccountType

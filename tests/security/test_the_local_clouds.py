@@ -9,7 +9,8 @@ import pytest
 
 from emulators.environment import make_environment
 from emulators.fakes.compute.server import start_compute
-from emulators.processes import LOOPBACK, free_port, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, stop
 from emulators.settings import BackendChoice, StackSettings
 from tests.compute import PROJECT, ZONE
 from tests.compute import Fake as Compute

@@ -11,7 +11,8 @@ from typing import Final
 import httpx
 import pytest
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from emulators.services import is_healthy
 from tests.functions.test_process import ENVIRONMENT, argv
 from tests.functions.world import LAUNCHER

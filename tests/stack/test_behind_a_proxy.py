@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from tests.stack.conftest import Terminal, make_terminal
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from emulators.demo import NEXT, PI
 from emulators.fetch import Unobtainable
-from emulators.processes import LOOPBACK, StartFailed, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, StartFailed
 from emulators.record import Record
 from emulators.settings import BackendChoice
 from emulators.stack import choose_backend

@@ -14,7 +14,8 @@ from werkzeug import Request, Response
 
 from cli import main
 from emulators import scheduler
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from functions.settings import CallbackSettings, read_settings
 from launcher.cli.daemon import app as launcher
 from launcher.cli.doctor import DoctorSettings

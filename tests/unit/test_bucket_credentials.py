@@ -15,7 +15,7 @@ import pytest
 
 from functions.adapters.bucket_credentials import Issuer
 from functions.domain.refusals import Conflict
-from functions.ports import BucketCredentials, WorkerCredentials
+from functions.ports.worker_credentials import BucketCredentials, WorkerCredentials
 from tests.factories import NOW
 
 HOST: Final = "0123abcd.r2.cloudflarestorage.com"

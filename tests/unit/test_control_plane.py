@@ -10,11 +10,13 @@ import pytest
 from werkzeug import Request, Response
 from werkzeug.utils import redirect
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from emulators.serving import serving
 from functions.apis.v1.views import order_view
 from functions.domain.order import Output
-from shared.client import ControlPlane, NoAnswer, NoOutput, OutputMismatch, Refused, Unreachable
+from shared.client import ControlPlane
+from shared.client_errors import NoAnswer, NoOutput, OutputMismatch, Refused, Unreachable
 from shared.domain.order import State
 from shared.wire.orders import LimitsRequest, OrderRequest, OrderView
 from shared.wire.problems import Problem

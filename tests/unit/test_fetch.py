@@ -19,7 +19,8 @@ from werkzeug import Request, Response
 
 from emulators.fetch import ATTEMPTS, RemoteFile, Unobtainable, fetch
 from emulators.google import FIRESTORE, PUBSUB, Emulator, command, require_within_reach
-from emulators.processes import LOOPBACK, StartFailed, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, StartFailed
 from emulators.progress import progress
 from emulators.serving import serving
 

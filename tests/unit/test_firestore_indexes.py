@@ -33,7 +33,8 @@ from functions.engine.orders import Orders
 from functions.engine.quotas import Usage
 from functions.engine.session_jobs import SessionJobs
 from functions.http.authentication import Principal
-from functions.ports import OrderQuery, OrderStore, Records
+from functions.ports.orders import OrderQuery, OrderStore
+from functions.ports.records import Records
 from shared.domain.order import FINAL, State
 from shared.domain.spec import NodeSize, OrderKind
 from tests.factories import NOW, an_order

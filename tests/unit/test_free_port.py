@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from emulators.processes import BLOCK, LOOPBACK, free_port
+from emulators.ports import BLOCK, free_port
+from emulators.processes import LOOPBACK
 from emulators.settings import StackSettings, free_ports
 
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 ROOT = Path(__file__).parents[2]
-TAKE = "import sys\nfrom emulators.processes import free_port\n"
+TAKE = "import sys\nfrom emulators.ports import free_port\n"
 TAKE += "print(*(free_port() for _ in range(640)), flush=True)\nsys.stdin.read()"
 
 

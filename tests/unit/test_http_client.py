@@ -9,9 +9,11 @@ import httpx
 import pytest
 from werkzeug import Request, Response
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from shared import trust
-from shared.client import ControlPlane, NoAnswer
+from shared.client import ControlPlane
+from shared.client_errors import NoAnswer
 from shared.http_client import open_client, proxy_of
 from shared.settings import SettingsWrong
 from tests.certificates import an_authority, serving_tls

@@ -23,8 +23,8 @@ TYPES: Final[dict[str, type[Contract]]] = {
 
 PLANTS: Final[dict[str, Sequence[tuple[str, str]]]] = {
     "the control plane is layered: composition, APIs, HTTP, engine beside adapters, ports, domain": [
-        ("functions.wiring", "functions.main"),
-        ("functions.assembly", "functions.wiring"),
+        ("functions.wiring.makers", "functions.main"),
+        ("functions.assembly", "functions.wiring.makers"),
         ("functions.settings", "functions.assembly"),
         ("functions.apis.tasks.settings", "functions.settings"),
         ("functions.http.cors", "functions.apis.v1"),
@@ -32,9 +32,9 @@ PLANTS: Final[dict[str, Sequence[tuple[str, str]]]] = {
         ("functions.engine.purges", "functions.http.cors"),
         ("functions.engine.purges", "functions.adapters.memory"),
         ("functions.adapters.memory", "functions.engine.purges"),
-        ("functions.ports", "functions.engine.purges"),
+        ("functions.ports.orders", "functions.engine.purges"),
         ("functions.domain.exits", "functions.engine.purges"),
-        ("functions.domain.exits", "functions.ports"),
+        ("functions.domain.exits", "functions.ports.clock"),
     ],
     "no API knows another": [
         ("functions.apis.tasks.settings", "functions.apis.jobs.settings"),
@@ -48,7 +48,7 @@ PLANTS: Final[dict[str, Sequence[tuple[str, str]]]] = {
         ("functions.engine.purges", "flask"),
         ("functions.engine.purges", "werkzeug"),
         ("functions.adapters.memory", "gunicorn"),
-        ("functions.ports", "functions_framework"),
+        ("functions.ports.orders", "functions_framework"),
         ("functions.domain.exits", "flask"),
     ],
     "the engine knows no wire models but the bell": [
@@ -56,7 +56,7 @@ PLANTS: Final[dict[str, Sequence[tuple[str, str]]]] = {
         ("functions.engine.purges", "shared.wire.launchers"),
         ("functions.engine.purges", "shared.wire.workers"),
         ("functions.engine.purges", "shared.wire.problems"),
-        ("functions.ports", "shared.wire.operators"),
+        ("functions.ports.doorbell", "shared.wire.operators"),
         ("functions.domain.exits", "shared.wire.base"),
     ],
     "the domain does no I/O": [
@@ -87,7 +87,7 @@ PLANTS: Final[dict[str, Sequence[tuple[str, str]]]] = {
         ("deploy.rows", "functions.engine.purges"),
         ("deploy.rows", "functions.http.cors"),
         ("deploy.rows", "functions.settings"),
-        ("deploy.rows", "functions.wiring"),
+        ("deploy.rows", "functions.wiring.makers"),
         ("deploy.rows", "launcher.orders.lanes"),
         ("deploy.rows", "worker.uploads"),
         ("deploy.rows", "cli.view"),
@@ -108,7 +108,7 @@ PLANTS: Final[dict[str, Sequence[tuple[str, str]]]] = {
     ],
     "the launcher is layered: commands, installation, composition, loops, orders, providers, machines, host": [
         ("launcher.cli.daemon", "launcher.__main__"),
-        ("launcher.settings", "launcher.composition"),
+        ("launcher.settings", "launcher.composition.launcher"),
         ("launcher.daemon.poll", "launcher.settings"),
         ("launcher.daemon.poll", "launcher.vm_tool.facts"),
         ("launcher.orders.lanes", "launcher.daemon.poll"),

@@ -7,7 +7,7 @@ from functions.adapters.memory import MemoryOrderStore
 from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
 from functions.engine.order_sets import NamedOrder, OrderSet, OrderSets
-from functions.ports import IdempotencyKey
+from functions.ports.orders import IdempotencyKey
 from shared.domain.order import State
 from tests.factories import NOW, TASK, an_order
 from tests.meanwhile import Failing

@@ -16,7 +16,7 @@ from emulators.r2.checks import check
 from emulators.r2.request import NotAllowed, ReceivedRequest
 from emulators.s3_backend import REGION
 from functions.adapters.s3 import S3Bucket, s3_client
-from functions.ports import UploadTerms
+from functions.ports.outputs import UploadTerms
 
 BODY: Final = b"a body"
 HOST: Final = "127.0.0.1:9000"

@@ -11,10 +11,12 @@ import httpx
 import pytest
 from werkzeug import Request, Response
 
-from emulators.processes import LOOPBACK, free_port
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK
 from functions.apis.v1.views import order_view
 from functions.domain.order import Output
-from shared.client import ControlPlane, NoAnswer, RequestWrong, Unreachable
+from shared.client import ControlPlane
+from shared.client_errors import NoAnswer, RequestWrong, Unreachable
 from shared.domain.order import State
 from shared.settings import SettingsWrong
 from shared.trouble import explain

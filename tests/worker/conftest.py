@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 import stamina
 
-from emulators.processes import LOOPBACK, free_port, stop
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, stop
 from emulators.source import start_source
 from tests.worker.control_plane import FakeControlPlane, serving
 from worker.network import Client, client

@@ -23,7 +23,7 @@ from functions.engine.operator_sessions import SESSION_TOKEN, Sessions
 from functions.http.authentication import Anyone, Bearer, Open, Principal
 from functions.http.routing import Route
 from functions.http.validation import Unprocessable
-from functions.ports import KeyStore
+from functions.ports.keys import KeyStore
 from shared.domain.lanes import SECRETS
 from shared.domain.spec import ANY_POOL, EVERY
 

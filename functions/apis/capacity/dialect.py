@@ -19,7 +19,7 @@ from functions.http.authentication import Access, Caller, KeyTexts, Open, Princi
 from functions.http.dialect import Dialect, RefusalResponse
 from functions.http.routing import NoSuchPath, WrongMethod
 from functions.http.validation import Unprocessable, parse_body, parse_query
-from functions.ports import KeyStore
+from functions.ports.keys import KeyStore
 
 NO_HEADER: Final = "Missing Authorization header"
 WRONG_ROLE: Final[Mapping[frozenset[Role], str]] = {

@@ -30,7 +30,7 @@ from functions.http.authentication import Principal
 from functions.http.paging import page_of
 from functions.http.presence import Present
 from functions.http.routing import Route
-from functions.ports import OrderQuery
+from functions.ports.orders import OrderQuery
 from shared.domain.order import Reason, State
 
 UNNAMED: Final = "*"

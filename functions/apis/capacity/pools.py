@@ -23,7 +23,7 @@ from functions.engine.pool_status import Goal
 from functions.engine.pools import Pools
 from functions.http.authentication import Principal
 from functions.http.routing import Route
-from functions.ports import NewId
+from functions.ports.clock import NewId
 from shared.domain.spec import Attestation, NodeSize
 
 MAX_TARGETS: Final = 100

@@ -25,7 +25,7 @@ from functions.engine.order_sets import OrderSet
 from functions.engine.orders import fingerprint
 from functions.http.authentication import Principal
 from functions.http.routing import Route
-from functions.ports import Clock, NewId
+from functions.ports.clock import Clock, NewId
 
 STARTED: Final = "Export jobs started. Use batch_id or each task_id to check status."
 

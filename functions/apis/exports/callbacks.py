@@ -14,7 +14,7 @@ from functions.engine.foreign_reports import ForeignReports, ForeignUploads, Ign
 from functions.engine.orders import Orders
 from functions.http.authentication import Open
 from functions.http.routing import NoSuchPath, Route
-from functions.ports import Snapshot
+from functions.ports.orders import Snapshot
 from shared.domain.order import Reason
 
 CONTENT_TYPE: Final = "application/xml"

@@ -16,7 +16,7 @@ from functions.http.cors import Cors
 from functions.http.dialect import Dialect, RefusalResponse
 from functions.http.parsing import parse_body, parse_query
 from functions.http.routing import NoSuchPath, WrongMethod
-from functions.ports import KeyStore
+from functions.ports.keys import KeyStore
 
 UNKNOWN: Final = "Extra inputs are not permitted"
 CORS: Final = Cors(("GET", "POST", "OPTIONS"), ("Content-Type", "Authorization", "Idempotency-Key"), 86_400)

@@ -7,7 +7,7 @@ from functions.apis.exports.callbacks import CALLBACK
 from functions.apis.exports.wire import Options
 from functions.domain.order import Order, uploads_below, uploads_for
 from functions.engine.environments import CallbackAddresses, Environment
-from functions.ports import CredentialIssuer
+from functions.ports.worker_credentials import CredentialIssuer
 from shared.domain.spec import ExportSpec
 
 NO_BATCH = "single"

@@ -19,7 +19,8 @@ from functions.engine.orders import NewOrder, Orders, fingerprint
 from functions.engine.outputs import Outputs
 from functions.http.authentication import Open, Principal
 from functions.http.routing import Download, Route
-from functions.ports import Clock, NewId, Snapshot
+from functions.ports.clock import Clock, NewId
+from functions.ports.orders import Snapshot
 from shared.domain.order import State
 from shared.domain.spec import ExportSpec, OrderKind
 

@@ -18,7 +18,7 @@ from functions.http.cors import Cors
 from functions.http.dialect import Dialect, RefusalResponse
 from functions.http.routing import NoSuchPath, WrongMethod
 from functions.http.validation import Unprocessable, parse_query
-from functions.ports import KeyStore
+from functions.ports.keys import KeyStore
 
 CLIENTS: Final = frozenset({Role.ADMIN, Role.CLIENT})
 LAUNCHERS: Final = frozenset({Role.ADMIN, Role.LAUNCHER})

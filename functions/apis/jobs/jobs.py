@@ -19,7 +19,7 @@ from functions.engine.job_reports import NO_JOB
 from functions.engine.orders import NewOrder, Orders, fingerprint
 from functions.http.authentication import Principal
 from functions.http.routing import Route
-from functions.ports import NewId
+from functions.ports.clock import NewId
 from shared.domain.spec import OrderKind, SessionSpec
 
 MAX_BYTES: Final = 1024 * 1024

@@ -22,7 +22,7 @@ from functions.engine.job_launchers import NO_LAUNCHER, JobLaunchers
 from functions.http.authentication import Principal
 from functions.http.paging import fitting
 from functions.http.routing import Route
-from functions.ports import Clock
+from functions.ports.clock import Clock
 from shared.domain.lanes import of_sessions
 
 HEARTBEAT_SECONDS: Final = 60

@@ -17,7 +17,7 @@ from functions.engine.credentials import CallbackTokens
 from functions.engine.foreign_reports import ForeignReports, Ignored, log_ignored
 from functions.http.authentication import Open
 from functions.http.routing import ID, Route
-from functions.ports import Snapshot
+from functions.ports.orders import Snapshot
 from shared.domain.order import Reason
 from shared.domain.spec import OrderKind
 

@@ -13,7 +13,7 @@ from functions.engine.credentials import CallbackTokens
 from functions.http.authentication import Principal
 from functions.http.presence import Present
 from functions.http.routing import Route
-from functions.ports import Clock
+from functions.ports.clock import Clock
 from shared.wire.launchers import ClaimAnswer, ClaimById, Claimed, ClaimRequest
 
 

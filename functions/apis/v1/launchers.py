@@ -15,7 +15,7 @@ from functions.engine.environments import Environments
 from functions.engine.leases import LauncherReport, Leases
 from functions.http.authentication import Principal
 from functions.http.routing import Route
-from functions.ports import Clock
+from functions.ports.clock import Clock
 from shared.domain.order import Failure, Reason
 from shared.wire.base import Name
 from shared.wire.launchers import (

@@ -19,7 +19,7 @@ from functions.engine.purges import Purges
 from functions.http.authentication import Principal
 from functions.http.paging import page_of
 from functions.http.routing import NoContent, Redirect, Route
-from functions.ports import OrderQuery
+from functions.ports.orders import OrderQuery
 from shared.domain.order import State
 from shared.domain.spec import OrderKind, TaskSpec
 from shared.wire.orders import OrderList, OrderRequest, OrderView

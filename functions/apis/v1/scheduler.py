@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from functions.apis.v1.settings import SweepSettings
 from functions.domain.access import Role
 from functions.http.authentication import Access, Caller, Open, Principal, authenticate, bearer
-from functions.ports import KeyStore
+from functions.ports.keys import KeyStore
 
 
 class TokenClaims(BaseModel):

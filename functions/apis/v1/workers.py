@@ -15,7 +15,7 @@ from functions.engine.leases import Leases
 from functions.engine.outputs import GrantedParts, Outputs
 from functions.http.authentication import Bearer, Open
 from functions.http.routing import Route
-from functions.ports import PresignedUpload, UploadTerms
+from functions.ports.outputs import PresignedUpload, UploadTerms
 from shared.domain.order import Failure, Reason, State
 from shared.domain.spec import OrderKind
 from shared.wire.workers import (

@@ -23,7 +23,7 @@ from launcher.providers.fly.machine import FlyMachine, MachineTarget
 from launcher.providers.fly.machines_api import FoundMachine, MachinesApi, system_pacers
 from launcher.providers.fly.options import FlyOptions
 from launcher.providers.fly.pacing import Pacers
-from shared.client import ControlPlaneError, Refused
+from shared.client_errors import ControlPlaneError, Refused
 from shared.crash_points import Point, reach
 from shared.domain.spec import AnySpec, ExportSpec, TaskSpec
 from shared.guest.config import WorkerConfig

@@ -15,7 +15,7 @@ from functions.domain.agents import Agent
 from functions.domain.events import Register
 from functions.domain.order import Order
 from functions.engine.pools import Pools
-from functions.ports import OrderQuery
+from functions.ports.orders import OrderQuery
 from shared.domain.order import State
 from tests.functions.world import ADMIN, LAUNCHER, World, by_id
 

@@ -8,7 +8,7 @@ import pytest
 from google.cloud.firestore import Client
 from werkzeug.test import TestResponse
 
-from functions.adapters.firestore import FirestoreKeyStore
+from functions.adapters.firestore_keys import FirestoreKeyStore
 from functions.adapters.records import FirestoreRecords
 from functions.domain.accounts import Account, Enrolment
 from functions.domain.pools import Pool

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from emulators.fakes.tdx_quote import TdxQuote
-from functions.engine.attestation import Image, Nonces
+from functions.engine.trust import Image, Nonces
 from shared.domain.order import Reason, State
 from tests.functions.capacity.agents import (
     agent,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from functions.engine.attestation import Nonces
+from functions.engine.trust import Nonces
 from tests.functions.capacity.agents import (
     CHALLENGE,
     HEX,

@@ -9,7 +9,7 @@ from functions.adapters.memory_records import MemoryRecords
 from functions.domain.order import Order
 from functions.domain.pools import Pool
 from functions.domain.refusals import Unavailable
-from functions.ports import IdempotencyKey, Snapshot, UnreadableOrder
+from functions.ports.orders import IdempotencyKey, Snapshot, UnreadableOrder
 from shared.domain.order import State
 from tests.functions.capacity.accounts import reshape
 from tests.functions.capacity.pools import (

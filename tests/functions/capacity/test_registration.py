@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from emulators.fakes.tdx_quote import TdxQuote
-from functions.engine.attestation import Image, Nonces, Tcb
+from functions.engine.trust import Image, Nonces, Tcb
 from shared.log_events import LogEvent
 from tests.functions.capacity.agents import (
     ATTESTED,

@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 
 from functions.adapters.bucket_credentials import Issuer
-from functions.ports import WorkerCredentials
+from functions.ports.worker_credentials import WorkerCredentials
 from tests.factories import EXPORT
 from tests.functions.exports.client import IMAGE, LANES, PI, Machine, launch, of_images, start
 from tests.functions.world import BUCKET, LAUNCHER, SECRET, URL, World

@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 from functions.domain.events import Fail, Start, Stop, Succeed
 from functions.domain.order import Order
 from functions.engine.parent_notices import ParentNotices
-from functions.ports import OrderQuery
+from functions.ports.orders import OrderQuery
 from shared.domain.order import Reason
 from shared.domain.spec import OrderKind, SessionSpec
 from tests.functions.world import CLIENT, LAUNCHER, World

@@ -10,7 +10,7 @@ from functions.domain.parent_notices import MAILBOX_TTL, MAX_CHECK_INTERVAL
 from functions.domain.refusals import Unavailable
 from functions.engine import parent_notices
 from functions.engine.parent_notices import ParentNotices
-from functions.ports import KEY_TTL
+from functions.ports.orders import KEY_TTL
 from shared.crash_points import Point
 from shared.domain.spec import SessionSpec
 from tests.functions.jobs.sessions import (

@@ -15,7 +15,7 @@ from launcher.providers.fly.machine import FlyMachine
 from launcher.providers.fly.options import FlyOptions
 from launcher.providers.fly.pacing import Pacers
 from launcher.providers.fly.provider import FlyProvider
-from shared.client import ControlPlaneError
+from shared.client_errors import ControlPlaneError
 from shared.domain.spec import ExportSpec, TaskSpec
 from shared.guest.config import WorkerConfig
 from shared.wire.launchers import EnvironmentAnswer, Hold

@@ -13,7 +13,7 @@ from launcher.orders.assignment import Assignment, StopReason
 from launcher.orders.attempt import AttemptRunner
 from launcher.providers.fly.provider import FlyProvider
 from launcher.providers.registry import Providers
-from shared.client import ControlPlaneError, Refused, Unreachable
+from shared.client_errors import ControlPlaneError, Refused, Unreachable
 from shared.domain.spec import ExportSpec, TaskSpec
 from shared.log_events import LogEvent
 from shared.wire.problems import Problem

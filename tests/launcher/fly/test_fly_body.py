@@ -9,7 +9,7 @@ from launcher.machines.port import LaunchFailed
 from launcher.machines.remote.marks import NAME
 from launcher.providers.fly.options import OWN_IMAGE, FlyOptions
 from launcher.providers.fly.provider import FlyProvider
-from shared.client import Unreachable
+from shared.client_errors import Unreachable
 from shared.domain.order import Failure
 from shared.domain.spec import CapacitySpec, ExportSpec, NodeSize, TaskSpec
 from shared.guest.config import WorkerConfig

@@ -17,7 +17,7 @@ import google.auth
 import pytest
 from google.auth.transport.requests import Request
 
-from launcher.composition import _listener
+from launcher.composition.launcher import _listener
 from launcher.daemon.state_directory import CannotRunNow
 from launcher.installation.environment import EnvironmentFile
 from launcher.installation.files import CREDENTIALS, ENVIRONMENT, write

@@ -1,0 +1,1 @@
+"""The composition root: how each service is made."""
