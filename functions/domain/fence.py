@@ -12,7 +12,7 @@ NO_ORDER: Final = "There is no such order."
 
 
 def fence(order: Order, epoch: int, launcher: str | None = None) -> None:
-    """Refuse requests from a former holder: the launcher, or the worker in its machine. This is the only fence.
+    """Refuse requests from a former holder: the launcher, or the worker in its machine.
 
     `launcher` is the sender's holder text, or None if the sender is a worker. If the order has ended, its last epoch
     passes, because no rule allows a change then. Raises LeaseLost.
@@ -25,6 +25,12 @@ def fence(order: Order, epoch: int, launcher: str | None = None) -> None:
         raise LeaseLost(f"The lease of epoch {epoch} is over; the order waits to be claimed again.")
     if launcher is not None and not are_one(launcher, order.lease.launcher):
         raise LeaseLost(f"Epoch {epoch} of this order is held by another launcher.")
+
+
+def require_last_holder(order: Order, epoch: int, launcher: str) -> None:
+    """Refuse the end of a machine of an ended order, unless this launcher held the order last. Raises LeaseLost."""
+    if order.claimed_by is None or not are_one(launcher, order.claimed_by):
+        raise LeaseLost(f"Epoch {epoch} of this order was held by another launcher.")
 
 
 def has_held(order: Order, launcher: str) -> bool:

@@ -41,8 +41,7 @@ from functions.domain.events import (
     TtlPassed,
 )
 from functions.domain.exits import event_of
-from functions.domain.fence import fence
-from functions.domain.holder import are_one
+from functions.domain.fence import fence, require_last_holder
 from functions.domain.order import (
     HELD,
     LAPSE_MARGIN,
@@ -53,7 +52,7 @@ from functions.domain.order import (
     Lease,
     Order,
 )
-from functions.domain.refusals import LeaseLost, WrongState
+from functions.domain.refusals import WrongState
 from functions.domain.timing import backoff_of, due_at, limit_passed
 from shared.domain.order import Reason, State
 from shared.domain.spec import Attestation, CapacitySpec, OrderKind, SessionSpec
@@ -138,8 +137,7 @@ def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
     if target is None:
         raise WrongState(f"The order is {order.state}; it cannot {event.kind}.", state=order.state)
     if order.final and isinstance(event, Exit):
-        if order.claimed_by is None or not are_one(event.launcher, order.claimed_by):
-            raise LeaseLost(f"Epoch {event.epoch} of this order was held by another launcher.")
+        require_last_holder(order, event.epoch, event.launcher)
         return order  # normal: a machine ends after its order has ended
     _require_allowed(order, event, now)
     changed = _record(order, event, now)

@@ -20,7 +20,7 @@ from functions.domain.events import Claim, Fail, Start, Succeed
 from functions.domain.job_launchers import JobLauncher
 from functions.domain.order import Order
 from functions.domain.refusals import NotFound, WrongState
-from functions.engine.foreign_reports import Ignored, apply_once, log_ignored
+from functions.engine.image_reports import Ignored, apply_once, log_ignored
 from functions.engine.job_launchers import JobLaunchers
 from functions.ports.orders import OrderStore, Snapshot
 from shared.crash_points import Point, reach

@@ -9,7 +9,7 @@ from functions.domain.pools import Pool
 from functions.engine.batches import Batches
 from functions.engine.cancellations import Cancellations
 from functions.engine.environments import Environment, Environments
-from functions.engine.foreign_reports import ForeignReports, ForeignUploads
+from functions.engine.image_reports import ImageReports, ImageUploads
 from functions.engine.late_workers import LateWorkers
 from functions.engine.order_sets import OrderSets
 from functions.engine.orders import Orders
@@ -74,7 +74,7 @@ MAKERS: Final[Sequence[Callable[..., object]]] = (
     Purges,
     Batches,
     Environments,
-    ForeignReports,
-    ForeignUploads,
+    ImageReports,
+    ImageUploads,
     LateWorkers,
 )

@@ -10,7 +10,7 @@ from functions.domain import request_ids
 from functions.domain.events import Fail
 from functions.domain.refusals import Conflict, Invalid, Malformed, NotFound
 from functions.engine.credentials import CallbackTokens
-from functions.engine.foreign_reports import ForeignReports, ForeignUploads, Ignored, Upload, ignored, log_ignored
+from functions.engine.image_reports import Ignored, ImageReports, ImageUploads, Upload, ignored, log_ignored
 from functions.engine.orders import Orders
 from functions.http.authentication import Open
 from functions.http.routing import NoSuchPath, Route
@@ -27,8 +27,8 @@ def call_back(
     body: CallbackRequest,
     tokens: CallbackTokens,
     orders: Orders,
-    reports: ForeignReports,
-    uploads: ForeignUploads,
+    reports: ImageReports,
+    uploads: ImageUploads,
     task_id: str,
     secret: str,
 ) -> Received:
@@ -44,8 +44,8 @@ def call_back_unsigned(
     body: CallbackRequest,
     settings: ExportsSettings,
     orders: Orders,
-    reports: ForeignReports,
-    uploads: ForeignUploads,
+    reports: ImageReports,
+    uploads: ImageUploads,
     task_id: str,
 ) -> Received:
     """Take a report for the present attempt from anyone, if the deployment allows it. Raises NoSuchPath if not."""
@@ -57,7 +57,7 @@ def call_back_unsigned(
 
 
 def _receive(
-    body: CallbackRequest, orders: Orders, reports: ForeignReports, uploads: ForeignUploads, task_id: str, epoch: int
+    body: CallbackRequest, orders: Orders, reports: ImageReports, uploads: ImageUploads, task_id: str, epoch: int
 ) -> Received:
     """Apply the report of this epoch, unless the task has ended or the epoch is over: then nothing changes."""
     if body.task_id != task_id:
@@ -88,7 +88,7 @@ def _snapshot(body: CallbackRequest, orders: Orders, task_id: str) -> Snapshot:
 
 
 def _accept(
-    body: CallbackRequest, uploads: ForeignUploads, seen: Snapshot, epoch: int, request_id: str
+    body: CallbackRequest, uploads: ImageUploads, seen: Snapshot, epoch: int, request_id: str
 ) -> Ignored | None:
     """Raises Invalid if the report names no key, or one of another task; Malformed if there is no such object."""
     if not body.output_r2_key:

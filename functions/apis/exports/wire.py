@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from functions.domain.batches import MAX_TASKS
 from functions.domain.order import Order, uploaded_key
-from functions.engine.foreign_reports import PLAIN_NAME
+from functions.engine.image_reports import PLAIN_NAME
 from shared.domain.order import State
 from shared.domain.spec import CheimarrosMode, ExportOptions, ExportSpec, Ulid
 from shared.wire.base import MAX_TEXT, FileName, Name, Text

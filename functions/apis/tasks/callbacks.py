@@ -14,7 +14,7 @@ from functions.domain import request_ids
 from functions.domain.events import Fail, Start, Succeed
 from functions.domain.refusals import Invalid, NotFound, Unauthenticated
 from functions.engine.credentials import CallbackTokens
-from functions.engine.foreign_reports import ForeignReports, Ignored, log_ignored
+from functions.engine.image_reports import Ignored, ImageReports, log_ignored
 from functions.http.authentication import Open
 from functions.http.routing import ID, Route
 from functions.ports.orders import Snapshot
@@ -73,7 +73,7 @@ class CallbackAccepted(BaseModel):
 
 
 def report(
-    body: CallbackBody, tokens: CallbackTokens, reports: ForeignReports, task_id: str, secret: str, callback: str
+    body: CallbackBody, tokens: CallbackTokens, reports: ImageReports, task_id: str, secret: str, callback: str
 ) -> CallbackAccepted:
     """Apply the report of a machine that we started, at the epoch of its secret."""
     kind, epoch = _kind(callback), tokens.epoch_of(task_id, secret)
@@ -86,7 +86,7 @@ def report(
 
 
 def report_unsigned(
-    body: CallbackBody, settings: TasksSettings, reports: ForeignReports, callback: str
+    body: CallbackBody, settings: TasksSettings, reports: ImageReports, callback: str
 ) -> CallbackAccepted:
     """Apply the report of any worker, at the present epoch of the task that the body names."""
     if not settings.open_callbacks:
@@ -99,7 +99,7 @@ def report_unsigned(
     return _apply(seen, seen.order.epoch, kind, body, reports)
 
 
-def _apply(seen: Snapshot, epoch: int, kind: Callback, body: CallbackBody, reports: ForeignReports) -> CallbackAccepted:
+def _apply(seen: Snapshot, epoch: int, kind: Callback, body: CallbackBody, reports: ImageReports) -> CallbackAccepted:
     why = reports.apply(seen, _event(kind, epoch, body))
     if why is not None:
         log_ignored(why, seen.order.id, kind)
@@ -124,7 +124,7 @@ def _kind(callback: str) -> Callback:
         raise NotFound(f"There is no such callback; send one of {', '.join(Callback)}.") from None
 
 
-def _task(reports: ForeignReports, task_id: str, kind: Callback) -> Snapshot:
+def _task(reports: ImageReports, task_id: str, kind: Callback) -> Snapshot:
     """Return the order. Raises NotFound, also for an order of another kind."""
     try:
         seen = reports.read(ID.validate_python(task_id))

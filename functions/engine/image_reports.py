@@ -1,4 +1,4 @@
-"""Reports of programs that are not ours: they act on no refusal, so a report that must change nothing is accepted.
+"""Reports of programs in foreign images: they act on no refusal, so a report that must change nothing is accepted.
 
 Why it changed nothing is logged.
 """
@@ -60,7 +60,7 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignReports:
+class ImageReports:
     """An image runs no session, so nothing follows from the end of its order."""
 
     store: OrderStore
@@ -80,7 +80,7 @@ class ForeignReports:
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignUploads:
+class ImageUploads:
     """Objects that images have uploaded by themselves."""
 
     store: OrderStore
