@@ -1,6 +1,6 @@
-"""Modules and functions of the product are short enough to be read at once.
+"""Modules, functions and files of tests are short enough to be read at once.
 
-The modules that are longer are listed, each with why. No function is.
+The modules of the product that are longer are listed, each with why.
 """
 
 import ast
@@ -12,6 +12,7 @@ ROOT: Final = Path(__file__).parents[2]
 PRODUCT: Final = ("cli", "deploy", "emulators", "functions", "launcher", "shared", "worker")
 MAX_LINES: Final = 250
 MAX_FUNCTION_LINES: Final = 70
+MAX_TEST_LINES: Final = 500
 LONGER: Final = {
     "functions/adapters/firestore.py": "the port of the order store, whose methods share how Firestore is read",
     "functions/apis/capacity/accounts.py": "one resource of the contract, its bodies beside its handlers",
@@ -57,3 +58,11 @@ def test_no_function_has_more_than_70_lines() -> None:
 
     assert "functions/domain/rules.py::advance" in dict(lines)
     assert [one for one in lines if one[1] > MAX_FUNCTION_LINES] == []
+
+
+def test_no_file_of_tests_has_more_than_500_lines() -> None:
+    files = (ROOT / "tests").rglob("*.py")
+    lines = {str(file.relative_to(ROOT)): len(file.read_text(encoding="utf-8").splitlines()) for file in files}
+
+    assert "tests/unit/test_sizes.py" in lines
+    assert {path: count for path, count in lines.items() if count > MAX_TEST_LINES} == {}
