@@ -77,10 +77,10 @@ def _run(api: ControlPlane, spec: ExportSpec, timeout: float, quiet: bool) -> Or
 
 @contextmanager
 def _watching(quiet: bool) -> Iterator[Callable[[OrderView], None]]:
-    """Yield what shows an order's changes: a bar on a terminal, lines elsewhere, nothing if `quiet`."""
+    """Yield what shows an order's changes: nothing if `quiet`, a bar on a terminal that can redraw it, else lines."""
     if quiet:
         yield lambda _: None
-    elif not view.out.is_terminal:
+    elif not view.out.is_terminal or view.out.is_dumb_terminal:
         yield view.print_step
     else:
         columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()

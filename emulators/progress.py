@@ -1,4 +1,4 @@
-"""Shows the progress of a download: a bar on a terminal, otherwise a line every few seconds."""
+"""Shows the progress of a download: a bar on a terminal that can redraw it, else a line every few seconds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ OnProgress = Callable[[int, int | None], None]
 @contextmanager
 def progress(what: str, console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[OnProgress]:
     """Yield a function to call after each chunk. `clock` returns seconds."""
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield _lines(what, console, clock)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TaskProgressColumn())

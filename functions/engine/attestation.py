@@ -53,7 +53,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Appraised:
-    """Accepted evidence. `digest` is the SHA-256 of the evidence as it was sent, by which a repeat is recognised."""
+    """Accepted evidence. `digest` is the SHA-256 of what it proves, however it was written: a repeat has the same."""
 
     measured: Measured
     digest: str
@@ -98,18 +98,19 @@ class Verifier:
         If `fetch_token` is true, and the evidence has a quote but no token, ask the trust authority for a token. Raises
         TokenMissing, Malformed, Forbidden, Unavailable.
         """
-        token, sent = evidence.token, evidence.token
-        if token is None and fetch_token and evidence.quote is not None:
+        if evidence.token is not None:
+            token, sent = evidence.token, evidence.token.encode()
+        elif fetch_token and evidence.quote is not None:
             try:
-                base64.b64decode(evidence.quote, validate=True)
+                sent = base64.b64decode(evidence.quote, validate=True)
             except ValueError:
                 raise Malformed("The quote is not base64.") from None
-            token, sent = self.appraiser.appraise(evidence.quote), evidence.quote
-        if token is None or sent is None:
+            token = self.appraiser.appraise(evidence.quote)
+        else:
             raise TokenMissing("The evidence has no token from the trust authority.")
         measured = self.appraiser.measured(token, self.clock())
         self.trust.require(measured)
-        return Appraised(measured, hashlib.sha256(sent.encode()).hexdigest())
+        return Appraised(measured, hashlib.sha256(sent).hexdigest())
 
     @_refusals_logged()
     def require_nonce(self, vm_name: str, appraised: Appraised, always: bool) -> str | None:

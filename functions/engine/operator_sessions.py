@@ -18,6 +18,7 @@ from typing import Final
 
 import structlog
 from itsdangerous import BadSignature, Signer
+from itsdangerous.encoding import base64_decode, base64_encode
 
 from functions.domain.access import digest
 from functions.domain.refusals import Forbidden, QuotaExceeded, Refusal, Unauthenticated
@@ -169,6 +170,10 @@ class Sessions:
             signed = self._signer.unsign(token).decode()
         except BadSignature:
             raise Unauthenticated("Invalid session token") from None
+        # The signature's last digit has bits that no decoder reads. A token of another spelling has no recorded end.
+        signature = token.rpartition(".")[2]
+        if base64_encode(base64_decode(signature)).decode() != signature:
+            raise Unauthenticated("Invalid session token")
         until, *rest = signed.removeprefix(SESSION_TOKEN).split("_")
         generation = int(rest[0]) if rest else 0  # earlier versions counted no generations
         return datetime.fromtimestamp(int(until), UTC), generation

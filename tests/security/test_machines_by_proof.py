@@ -1,6 +1,7 @@
 """Only proof makes an agent that of an order which demands attestation. A name moves nothing, and denies nobody."""
 
 import base64
+import string
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -296,6 +297,29 @@ def test_evidence_without_a_nonce_counts_for_one_name(world: World, mode: Nonces
 
     assert "used before" in refused(register(world, vm_name="vm-2", attestation=once), 403)
     assert registered(world, vm_name="vm-1", attestation=once) == agent_id
+
+
+def test_a_token_counts_for_one_name_however_it_is_written(world: World) -> None:
+    """The last digit of a signature of 256 bytes in base64 has four bits that lenient decoders do not read."""
+    once = evidence(world)
+    registered(world, vm_name="vm-1", attestation=once)
+    token: str = once["tdx"]["intel_ta_token"]
+
+    for digit in f"{string.ascii_letters}{string.digits}-_":
+        other = {"tdx": {**once["tdx"], "intel_ta_token": token[:-1] + digit}}
+        assert register(world, vm_name="vm-2", attestation=other).status_code in (400, 403)
+
+
+def test_a_quote_counts_for_one_name_however_it_is_written(world: World, worker: str) -> None:
+    """The last digit of 700 bytes in base64 has four bits that no decoder reads."""
+    quote: str = quote_only()["tdx"]["quote_b64"]
+    assert quote.endswith("A==")
+    registered(world, vm_name="vm-1", attestation=quote_only(), **bootstrap(*claimed(world, worker)))
+
+    for digit in "BCDP":
+        other = {"tdx": {"quote_b64": f"{quote[:-3]}{digit}==", "measurements": None}}
+        again = register(world, vm_name="vm-2", attestation=other, **bootstrap(*claimed(world, worker)))
+        assert "used before" in refused(again, 403)
 
 
 @pytest.mark.parametrize("mode", Nonces)

@@ -83,10 +83,13 @@ def test_the_options_are_those_of_the_order(
     }
 
 
-def test_without_a_terminal_each_change_is_a_line_and_the_file_is_there_at_the_end(
-    export: OneExport, tmp_path: Path, screen: io.StringIO, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("terminal", ["", "dumb"])
+def test_without_a_terminal_that_can_redraw_a_bar_each_change_is_a_line_and_the_file_is_there_at_the_end(
+    export: OneExport, tmp_path: Path, screen: io.StringIO, monkeypatch: pytest.MonkeyPatch, terminal: str
 ) -> None:
-    assert run(tmp_path, screen, monkeypatch).exit_code == 0
+    monkeypatch.setenv("TERM", terminal)
+
+    assert run(tmp_path, screen, monkeypatch, tty=bool(terminal)).exit_code == 0
 
     id_ = export.order.id
     lines = [line.partition(f"  {id_}  ")[2] for line in screen.getvalue().splitlines() if f"  {id_}  " in line]
@@ -98,6 +101,8 @@ def test_without_a_terminal_each_change_is_a_line_and_the_file_is_there_at_the_e
 def test_on_a_terminal_a_bar_shows_the_entities(
     export: OneExport, tmp_path: Path, screen: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+
     assert run(tmp_path, screen, monkeypatch, tty=True).exit_code == 0
 
     assert "succeeded: entities done 12, entities failed 1, entities found 30" in screen.getvalue()

@@ -217,17 +217,23 @@ def test_a_cache_that_cannot_be_written_is_named(files: Files, url: str, tmp_pat
         fetch(a_jar(files, url), tmp_path / "cache")
 
 
-def test_progress_is_a_line_now_and_then_without_a_terminal() -> None:
+@pytest.mark.parametrize("terminal", ["", "dumb"])
+def test_progress_is_a_line_now_and_then_without_a_terminal_that_can_redraw_it(
+    terminal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", terminal)
     ticks = iter([0.0, 1.0, 6.0, 6.0, 7.0, 12.0, 12.0])
     screen = io.StringIO()
-    with progress("emulator.jar", Console(file=screen), lambda: next(ticks)) as on_progress:
+    console = Console(file=screen, force_terminal=bool(terminal), color_system=None, width=120)
+    with progress("emulator.jar", console, lambda: next(ticks)) as on_progress:
         for there in (1, 2_000_000, 3_000_000):
             on_progress(there, 4_000_000)
         on_progress(5_000_000, None)
     assert screen.getvalue().splitlines() == ["emulator.jar: 2.0 of 4.0 MB, 50 %", "emulator.jar: 5.0 MB"]
 
 
-def test_progress_shows_bytes_and_percent_on_a_terminal() -> None:
+def test_progress_shows_bytes_and_percent_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     screen = io.StringIO()
     with progress("emulator.jar", Console(file=screen, force_terminal=True, width=120)) as on_progress:
         on_progress(2_000_000, 4_000_000)
