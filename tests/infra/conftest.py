@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.rehearsal import SHAPES, Rehearsal, rehearsed
+from tests.infra.rehearsal import DEV, PROD, Rehearsal, rehearsed
 from tests.infra.tools import Tools, obtain
 
 
@@ -14,7 +14,7 @@ def tools() -> Tools:
     return obtain()
 
 
-@pytest.fixture(scope="session", params=SHAPES)
+@pytest.fixture(scope="session", params=[DEV, pytest.param(PROD, marks=pytest.mark.slow)])
 def rehearsal(request: pytest.FixtureRequest, shared: Path, tools: Tools) -> Rehearsal:
     """The life of a deployment in each shape."""
     return rehearsed(request.param, shared, tools)

@@ -17,7 +17,8 @@ from tests.shared_emulators import alone
 
 ROOT: Final = Path(__file__).parents[2]
 FILES: Final = ROOT / "infra" / "terraform"
-SHAPES: Final = ("dev", "prod")
+DEV: Final = "dev"
+PROD: Final = "prod"
 MADE: Final = frozenset(
     {
         "GOOGLE_CLOUD_PROJECT",

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from launcher.installation.config import ExternalAccount, ServiceAccount, read
-from tests.infra.rehearsal import FILES, PLANTED, ROOT, Rehearsal
+from tests.infra.rehearsal import FILES, PLANTED, PROD, ROOT, Rehearsal
 
 pytestmark = [pytest.mark.infra, pytest.mark.terraform]
 
@@ -93,7 +93,7 @@ def test_a_deployment_goes_through_its_life_without_a_failure(rehearsal: Rehears
 
 
 def test_a_plan_has_what_is_in_the_inventory_and_nothing_else(rehearsal: Rehearsal) -> None:
-    prod = rehearsal.shape == "prod"
+    prod = rehearsal.shape == PROD
     services = BEHIND if prod else ALONE
     given = rehearsal.plan["variables"]
     exist = given["secret_versions"]["value"].keys()
@@ -149,5 +149,5 @@ def test_an_output_is_what_a_host_installs_whether_it_polls_or_has_an_identity_o
     pairs = [document for document in documents if isinstance(document, ServiceAccount)]
     assert {document.private_key_id for document in pairs} == keys
     assert {type(document) for document in documents} == (
-        {ExternalAccount, ServiceAccount} if rehearsal.shape == "prod" else {type(None)}
+        {ExternalAccount, ServiceAccount} if rehearsal.shape == PROD else {type(None)}
     )

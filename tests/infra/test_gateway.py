@@ -14,10 +14,10 @@ import pytest
 
 from functions.apis import APIS, SERVICES
 from functions.apis.v1 import HEALTH
-from tests.infra.rehearsal import rehearsed
+from tests.infra.rehearsal import PROD, rehearsed
 from tests.infra.tools import Tools
 
-pytestmark = [pytest.mark.infra, pytest.mark.terraform]
+pytestmark = [pytest.mark.infra, pytest.mark.terraform, pytest.mark.slow]
 
 PATH_NAME: Final = re.compile(r"\{\w+\}")
 WILDCARDS: Final[Mapping[str, str]] = {"**": ".*", "*": "[^/]+"}
@@ -26,7 +26,7 @@ WILDCARDS: Final[Mapping[str, str]] = {"**": ".*", "*": "[^/]+"}
 @pytest.fixture(scope="module")
 def resources(shared: Path, tools: Tools) -> Mapping[str, Any]:
     """Return what was applied in the shape with a gateway, by address."""
-    prod = rehearsed("prod", shared, tools)
+    prod = rehearsed(PROD, shared, tools)
     assert not prod.failed
     return {one["address"]: one["values"] for one in prod.resources}
 

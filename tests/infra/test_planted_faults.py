@@ -11,7 +11,7 @@ from shared.domain.spec import NodeSize
 from tests.infra.consistency import Deployed, deployed_by, wrong_indexes, wrong_settings, wrong_threads
 from tests.infra.grants import wrong_grants
 from tests.infra.pools import CERTIFICATE, HERE, wrong_filter
-from tests.infra.rehearsal import FILES, ROOT, Rehearsal, variables
+from tests.infra.rehearsal import DEV, FILES, ROOT, Rehearsal, variables
 from tests.infra.terraform import Terraform, TerraformFailed
 from tests.infra.tools import Tools
 
@@ -82,10 +82,10 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, tools: Tools) -> Deployed:
     _plant_bad_filters(files / "launchers.tf")
     terraform = Terraform(files, scratch / "scratch", tools)
     terraform.init()
-    given, tfvars = variables("dev", scratch) | {"pools": POOLS}, "-var-file=envs/dev.tfvars"
+    given, tfvars = variables(DEV, scratch) | {"pools": POOLS}, "-var-file=envs/dev.tfvars"
     plan = terraform.plan(given, tfvars)
     terraform.apply(given, tfvars)
-    return deployed_by(Rehearsal("dev", plan, terraform.state(), "", {}, True, {}))
+    return deployed_by(Rehearsal(DEV, plan, terraform.state(), "", {}, True, {}))
 
 
 def test_a_missing_index_is_found(faulty: Deployed) -> None:

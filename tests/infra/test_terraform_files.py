@@ -49,6 +49,7 @@ def test_the_files_take_the_versions_that_the_stand_ins_stand_in_for() -> None:
         assert Version(PROVIDERS[name].version) in SpecifierSet(f"~={least}"), name
 
 
+@pytest.mark.slow
 @pytest.mark.checkov
 def test_checkov_finds_nothing_that_is_not_explained(findings: Findings) -> None:
     found = findings[DEPLOYED]
@@ -60,6 +61,7 @@ def test_checkov_finds_nothing_that_is_not_explained(findings: Findings) -> None
         assert len(skipped["check_result"]["suppress_comment"]) > len("a reason"), skipped["resource"]
 
 
+@pytest.mark.slow
 @pytest.mark.checkov
 def test_checkov_finds_a_public_bucket(findings: Findings) -> None:
     failed = findings[PLANTED]["failed_checks"]

@@ -20,7 +20,7 @@ from shared.wire.orders import OrderView
 from tests.harness.stack import Stack, in_state, stack_of
 from tests.security import guest_attempts
 
-pytestmark = [pytest.mark.vm, pytest.mark.emulator]
+pytestmark = [pytest.mark.vm, pytest.mark.emulator, pytest.mark.slow]
 
 GATEWAY: Final = "10.0.2.2"
 PI: Final = "01K9MHPYR07M6YMZ1QGR8DZB8S"
