@@ -36,7 +36,7 @@ class ProviderName(StrEnum):
 
 
 class Cloud(StrEnum):
-    """The hosts of machines: this one, or a cloud. Exports and tasks are made by the first that can."""
+    """The hosts of machines: this one, or a cloud. Exports and tasks run on the first that can."""
 
     BAREMETAL = "baremetal"
     GCP = "gcp"

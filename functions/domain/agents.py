@@ -17,8 +17,8 @@ class Challenge:
 class SpentProof:
     """Evidence or a nonce that a registration has used. No other registration can use it until it `expires_at`.
 
-    `id` names what was used, `agent` is the id of that agent's record, and `evidence` is the SHA-256 of the evidence
-    as it was sent: the same registration can be sent again.
+    `id` names what was used, `agent` is the id of that agent's record, and `evidence` is the SHA-256 of the
+    evidence (`Appraised.digest`): the same registration can be sent again.
     """
 
     id: str

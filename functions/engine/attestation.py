@@ -53,7 +53,9 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Appraised:
-    """Accepted evidence. `digest` is the SHA-256 of what it proves, however it was written: a repeat has the same."""
+    """Accepted evidence. `digest` is the SHA-256 of the token, or of the quote in base64 as encoders write it: a repeat
+    has the same, however its base64 was written. It is stored, and other versions compare it.
+    """
 
     measured: Measured
     digest: str
@@ -102,7 +104,7 @@ class Verifier:
             token, sent = evidence.token, evidence.token.encode()
         elif fetch_token and evidence.quote is not None:
             try:
-                sent = base64.b64decode(evidence.quote, validate=True)
+                sent = base64.b64encode(base64.b64decode(evidence.quote, validate=True))
             except ValueError:
                 raise Malformed("The quote is not base64.") from None
             token = self.appraiser.appraise(evidence.quote)

@@ -40,7 +40,7 @@ LauncherName = Annotated[
 ProviderNames = Annotated[
     Flag,
     typer.Option(
-        help="baremetal, gcp, fly, or several with commas: the first that can runs exports and tasks. "
+        help="baremetal, gcp, fly, or several with commas: exports and tasks run on the first that can. "
         "(env LAUNCHYARD_PROVIDERS, LAUNCHER_PROVIDERS; default: baremetal)"
     ),
 ]

@@ -1,6 +1,7 @@
 """Only proof makes an agent that of an order which demands attestation. A name moves nothing, and denies nobody."""
 
 import base64
+import hashlib
 import string
 from collections.abc import Sequence
 from dataclasses import replace
@@ -300,13 +301,16 @@ def test_evidence_without_a_nonce_counts_for_one_name(world: World, mode: Nonces
 
 
 def test_a_token_counts_for_one_name_however_it_is_written(world: World) -> None:
-    """The last digit of a signature of 256 bytes in base64 has four bits that lenient decoders do not read."""
+    """The last digit of a signature of 256 bytes in base64 has four bits that lenient decoders do not read. Padding
+    belongs to base64, and not to a token.
+    """
     once = evidence(world)
     registered(world, vm_name="vm-1", attestation=once)
     token: str = once["tdx"]["intel_ta_token"]
 
-    for digit in f"{string.ascii_letters}{string.digits}-_":
-        other = {"tdx": {**once["tdx"], "intel_ta_token": token[:-1] + digit}}
+    digits = f"{string.ascii_letters}{string.digits}-_"
+    for spelling in (*(token[:-1] + digit for digit in digits), f"{token}=", f"{token}=="):
+        other = {"tdx": {**once["tdx"], "intel_ta_token": spelling}}
         assert register(world, vm_name="vm-2", attestation=other).status_code in (400, 403)
 
 
@@ -320,6 +324,16 @@ def test_a_quote_counts_for_one_name_however_it_is_written(world: World, worker:
         other = {"tdx": {"quote_b64": f"{quote[:-3]}{digit}==", "measurements": None}}
         again = register(world, vm_name="vm-2", attestation=other, **bootstrap(*claimed(world, worker)))
         assert "used before" in refused(again, 403)
+
+
+def test_evidence_is_spent_under_the_name_that_every_earlier_version_gave_it(world: World, worker: str) -> None:
+    """So what was spent before a roll-out cannot be used after it, and a repeat during one is known as such."""
+    token, quote = evidence(world), quote_only()
+    registered(world, vm_name="vm-1", attestation=token)
+    registered(world, vm_name="vm-2", attestation=quote, **bootstrap(*claimed(world, worker)))
+
+    for text in (token["tdx"]["intel_ta_token"], quote["tdx"]["quote_b64"]):
+        assert world.ports.spent_proofs.get(f"evidence\n{hashlib.sha256(text.encode()).hexdigest()}") is not None
 
 
 @pytest.mark.parametrize("mode", Nonces)

@@ -18,7 +18,16 @@ from rich.console import Console
 from werkzeug import Request, Response
 
 from emulators.fetch import ATTEMPTS, RemoteFile, Unobtainable, fetch
-from emulators.google import FIRESTORE, PUBSUB, Emulator, command, require_within_reach
+from emulators.google import (
+    FIRESTORE,
+    JAVA_OPTIONS,
+    PUBSUB,
+    SHORT_LIVED,
+    Emulator,
+    command,
+    require_within_reach,
+    start_firestore,
+)
 from emulators.ports import free_port
 from emulators.processes import LOOPBACK, StartFailed
 from emulators.progress import progress
@@ -329,6 +338,25 @@ def test_without_java_what_to_install_is_named_and_nothing_is_fetched(sdk: Path,
     with pytest.raises(Unobtainable, match=r"Java, which is not installed.*default-jre-headless"):
         command(FIRESTORE, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("of_the_user", [None, *JAVA_OPTIONS])
+def test_an_emulator_gets_options_of_ours_only_if_the_user_has_set_none(
+    sdk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_the_user: str | None
+) -> None:
+    """Java does not start with options that choose two garbage collectors."""
+    for name in JAVA_OPTIONS:
+        monkeypatch.delenv(name, raising=False)
+    if of_the_user is not None:
+        monkeypatch.setenv(of_the_user, "-XX:+UseG1GC")
+    a_script(sdk / "bin/gcloud", "exit 1")
+    a_script(sdk / FIRESTORE.program, 'echo "$JAVA_TOOL_OPTIONS$JDK_JAVA_OPTIONS$_JAVA_OPTIONS"; exit 1')
+
+    with pytest.raises(StartFailed):
+        start_firestore(free_port(), tmp_path / "logs", tmp_path / "cache")
+
+    options = (tmp_path / "logs/firestore.log").read_text().strip()
+    assert options == (SHORT_LIVED if of_the_user is None else "-XX:+UseG1GC")
 
 
 @pytest.mark.parametrize("emulator", [FIRESTORE, PUBSUB])
