@@ -47,10 +47,10 @@ class BodyDeadline:
         """Hold what reads a body of this connection to the deadline. Raises BodyTooSlow at the end if it has passed."""
         awaited = Awaited(self.clock())
         with self._lock:
-            self._awaited[connection] = awaited
             if not self._watching:
-                self._watching = True
                 threading.Thread(target=self._watch, name="bodies", daemon=True).start()
+                self._watching = True
+            self._awaited[connection] = awaited
         try:
             yield
         except Refusal:  # of a body that was cut off
