@@ -179,6 +179,10 @@ def _serve(module: str, argv: Sequence[str], variables: Mapping[str, str], log: 
 
 def _become(module: str, argv: Sequence[str], variables: Mapping[str, str], folder: Path) -> None:
     """Run a module as `python -m` would."""
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor > 2:  # multiprocessing's own: what the module starts must not have them
+            with suppress(OSError):  # it was the list's
+                os.set_inheritable(descriptor, False)
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 (it is open until the process ends)
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(folder)

@@ -14,6 +14,11 @@ from tests.harness.forked import LOADED, Forked, await_end, fork_server
 
 ENDLESS: Final = ("http.server", ("--bind", LOOPBACK, "0"))
 """A module that runs until it is ended, and its arguments."""
+INHERITED: Final = """
+import os
+found = [number for number in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{number}")]
+print([number for number in found if number > 2 and os.get_inheritable(number)])
+"""
 
 
 def test_a_command_that_does_not_end_in_time_is_killed_and_named(tmp_path: Path) -> None:
@@ -32,6 +37,13 @@ def test_a_server_leads_its_session_as_soon_as_it_is_started(tmp_path: Path) -> 
     finally:
         server.kill()
     assert await_end(server) == -signal.SIGKILL
+
+
+def test_what_a_command_starts_inherits_no_file_of_the_tests(tmp_path: Path) -> None:
+    with Forked("timeit", ("--number=1", "--repeat=1", INHERITED), {}, tmp_path) as command:
+        output, errors = command.communicate()
+
+    assert (output.splitlines()[:1], errors) == (["[]"], "")
 
 
 def test_what_is_loaded_before_anything_is_forked_exists() -> None:
