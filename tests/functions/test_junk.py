@@ -24,11 +24,11 @@ from functions.domain.job_launchers import JobLauncher
 from functions.domain.parent_notices import Mailbox, Notice
 from functions.domain.pools import Pool
 from functions.engine.candidates import Candidates
-from functions.engine.operator_sessions import SessionEnd
+from functions.engine.operator_sessions import SessionEnd, Sessions
 from functions.http.authentication import CachedKeys
 from functions.http.routing import Route
 from tests.functions.junk import Known, Untouched, known, requests
-from tests.functions.world import KEYS, World
+from tests.functions.world import KEYS, PASSWORD, SECRET, World
 
 NATIVE: Final = "/v1/"
 KINDS: Final = {
@@ -117,6 +117,7 @@ def stored(world: World, firestore_client: Client) -> World:
         keys=CachedKeys(keys),
         any_order=Candidates(store),
         oldest_first=Candidates(store),
+        sessions=Sessions(SECRET, PASSWORD, ends=records["session_ends"], clock=world.clock),
         **records,
     )
     return world

@@ -10,8 +10,9 @@ import runpy
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -40,6 +41,7 @@ LOADED: Final = (
 )
 FORKS: Final = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__, *LOADED])
+PART_BYTES: Final = 65_536
 _ONE_AT_A_TIME: Final = threading.Lock()
 """To start one, multiprocessing looks at the ends of all: two looks at one end would disturb each other."""
 
@@ -65,31 +67,40 @@ class Forked(subprocess.Popen[str]):
 
     def poll(self) -> int | None:
         if self.returncode is None:
-            self.returncode = self._process.exitcode
+            self.returncode = _exit_code(self._process)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
+        wait([self._process.sentinel], timeout)
         if self.poll() is None:
             assert timeout is not None
             raise subprocess.TimeoutExpired(self.args, timeout)
         return self.returncode
 
     def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:  # noqa: A002 (Popen's name)
-        """Return the rest of its output, and its errors, once it has ended."""
+        """Return the rest of its output, and its errors, once it has ended. After `timeout` seconds it is killed."""
         assert input is None
-        assert self.stdout is not None
-        errors: list[str] = []
-        reader = threading.Thread(target=lambda: errors.append(self.stderr.read() if self.stderr else ""))
-        reader.start()
-        output = self.stdout.read()
-        reader.join()
-        self.wait(timeout)
-        return output, "".join(errors)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        texts = {file.fileno(): b"" for file in (self.stdout, self.stderr) if file is not None}
+        unread = set(texts)
+        while unread:
+            ready = wait(list(unread), None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if not ready:  # it runs, or what it has started keeps its output open
+                self.kill()
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+            for file in unread.intersection(ready):
+                part = os.read(file, PART_BYTES)
+                texts[file] += part
+                if not part:
+                    unread.remove(file)
+        self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        output, errors, *_ = [*(text.decode() for text in texts.values()), ""]
+        return output, errors
 
     def send_signal(self, sig: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, sig)
+            with suppress(ProcessLookupError):  # it has ended since
+                os.kill(self.pid, sig)
 
 
 @contextmanager
@@ -103,27 +114,35 @@ def forked_functions(
     port = port or free_port()
     process = fork_server("tests.harness.functions", ("--port", str(port), *flags), log, variables)
     try:
-        await_value(lambda: accepts(port) or process.exitcode is not None, "the control plane")
-        assert process.exitcode is None, log.read_text()
+        await_value(lambda: accepts(port) or _exit_code(process) is not None, "the control plane")
+        assert _exit_code(process) is None, log.read_text()
         yield f"http://{LOOPBACK}:{port}"
     finally:
         process.terminate()
-        process.join()
+        await_end(process)
         process.close()
 
 
 def fork_server(module: str, argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> ForkServerProcess:
     """Start `python -m module` in a session of its own, with these variables only, and its output in `log`."""
     make_folder(log.parent)
-    return _fork(_serve, module, argv, dict(variables), log)
+    ready, leading = FORKS.Pipe(duplex=False)
+    process = _fork(_serve, module, argv, dict(variables), log, leading)
+    with ready:
+        leading.close()
+        wait([ready])  # until its session exists, a kill of the session would miss it
+    return process
 
 
 def await_end(process: ForkServerProcess) -> int | None:
     """Wait for the end of a process; return its exit code, or the negative number of the signal that ended it."""
     wait([process.sentinel])
+    return _exit_code(process)
+
+
+def _exit_code(process: ForkServerProcess) -> int | None:
     with _ONE_AT_A_TIME:
-        process.join()
-    return process.exitcode
+        return process.exitcode
 
 
 def _fork(target: Callable[..., None], *args: object) -> ForkServerProcess:
@@ -149,8 +168,9 @@ def _run(
     _become(module, argv, variables, folder)
 
 
-def _serve(module: str, argv: Sequence[str], variables: Mapping[str, str], log: Path) -> None:
+def _serve(module: str, argv: Sequence[str], variables: Mapping[str, str], log: Path, leading: Connection) -> None:
     os.setsid()
+    leading.close()
     with open(log, "ab", opener=opener) as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
@@ -159,6 +179,10 @@ def _serve(module: str, argv: Sequence[str], variables: Mapping[str, str], log: 
 
 def _become(module: str, argv: Sequence[str], variables: Mapping[str, str], folder: Path) -> None:
     """Run a module as `python -m` would."""
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor > 2:  # multiprocessing's own: what the module starts must not have them
+            with suppress(OSError):  # it was the list's
+                os.set_inheritable(descriptor, False)
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 (it is open until the process ends)
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(folder)

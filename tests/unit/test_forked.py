@@ -1,0 +1,51 @@
+"""Processes that tests fork are what started ones would be to who waits for them, signals them and ends them."""
+
+import os
+import signal
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from emulators.processes import LOOPBACK
+from tests.harness.forked import LOADED, Forked, await_end, fork_server
+
+ENDLESS: Final = ("http.server", ("--bind", LOOPBACK, "0"))
+"""A module that runs until it is ended, and its arguments."""
+INHERITED: Final = """
+import os
+found = [number for number in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{number}")]
+print([number for number in found if number > 2 and os.get_inheritable(number)])
+"""
+
+
+def test_a_command_that_does_not_end_in_time_is_killed_and_named(tmp_path: Path) -> None:
+    with Forked(*ENDLESS, {}, tmp_path) as command, pytest.raises(subprocess.TimeoutExpired, match=r"http\.server"):
+        command.communicate(timeout=0.1)
+
+    assert command.returncode == -signal.SIGKILL
+
+
+def test_a_server_leads_its_session_as_soon_as_it_is_started(tmp_path: Path) -> None:
+    """Who kills a session that does not exist yet kills nothing."""
+    server = fork_server(*ENDLESS, tmp_path / "log", {})
+    assert server.pid is not None
+    try:
+        assert os.getsid(server.pid) == server.pid
+    finally:
+        server.kill()
+    assert await_end(server) == -signal.SIGKILL
+
+
+def test_what_a_command_starts_inherits_no_file_of_the_tests(tmp_path: Path) -> None:
+    with Forked("timeit", ("--number=1", "--repeat=1", INHERITED), {}, tmp_path) as command:
+        output, errors = command.communicate()
+
+    assert (output.splitlines()[:1], errors) == (["[]"], "")
+
+
+def test_what_is_loaded_before_anything_is_forked_exists() -> None:
+    """Multiprocessing passes over a module that does not, and each fork would load it by itself."""
+    assert [name for name in LOADED if find_spec(name) is None] == []
