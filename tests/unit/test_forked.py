@@ -12,7 +12,7 @@ import pytest
 from emulators.processes import LOOPBACK
 from tests.harness.forked import LOADED, Forked, await_end, fork_server
 
-ENDLESS: Final = ("http.server", ("--bind", LOOPBACK, "0"))
+SERVER: Final = ("http.server", ("--bind", LOOPBACK, "0"))
 """A module that runs until it is ended, and its arguments."""
 INHERITED: Final = """
 import os
@@ -22,7 +22,7 @@ print([number for number in found if number > 2 and os.get_inheritable(number)])
 
 
 def test_a_command_that_does_not_end_in_time_is_killed_and_named(tmp_path: Path) -> None:
-    with Forked(*ENDLESS, {}, tmp_path) as command, pytest.raises(subprocess.TimeoutExpired, match=r"http\.server"):
+    with Forked(*SERVER, {}, tmp_path) as command, pytest.raises(subprocess.TimeoutExpired, match=r"http\.server"):
         command.communicate(timeout=0.1)
 
     assert command.returncode == -signal.SIGKILL
@@ -30,7 +30,7 @@ def test_a_command_that_does_not_end_in_time_is_killed_and_named(tmp_path: Path)
 
 def test_a_server_leads_its_session_as_soon_as_it_is_started(tmp_path: Path) -> None:
     """Who kills a session that does not exist yet kills nothing."""
-    server = fork_server(*ENDLESS, tmp_path / "log", {})
+    server = fork_server(*SERVER, tmp_path / "log", {})
     assert server.pid is not None
     try:
         assert os.getsid(server.pid) == server.pid
