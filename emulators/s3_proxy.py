@@ -25,6 +25,7 @@ from emulators.r2.operations import operation_of
 from emulators.r2.request import NotAllowed, ReceivedRequest
 from emulators.r2.signatures import SIGNING_PARAMETERS, without
 from emulators.s3_backend import HEADER, MotoBackend
+from shared.http_client import open_client
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -42,7 +43,7 @@ class CheckingProxy:
 
     def __init__(self, backend: MotoBackend, credentials: Credentials, clock: Callable[[], datetime]) -> None:
         self._credentials, self._clock, self._backend = credentials, clock, backend
-        self._http = httpx.Client(base_url=backend.url, timeout=60, trust_env=False)
+        self._http = open_client(backend.url, timeout=60)
 
     def close(self) -> None:
         self._http.close()

@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import httpx
-
 from emulators.fakes.compute.api import LocalCompute
 from emulators.fakes.compute.behaviour import ComputeBehaviour
 from emulators.fakes.compute.engine import Engine
 from emulators.serving import serving
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS, await_value
 
 PROJECT: Final = "a-project"
@@ -42,10 +41,14 @@ class Fake:
     def behave(self, **changes: object) -> None:
         """Replace its behaviour: the default without any delay, with these changes."""
         behaviour = ComputeBehaviour.model_validate({"stage_seconds": 0} | changes)
-        httpx.put(f"{self.url}/control", content=behaviour.model_dump_json(), timeout=ANSWER_SECONDS).raise_for_status()
+        plain_http.put(
+            f"{self.url}/control", content=behaviour.model_dump_json(), timeout=ANSWER_SECONDS
+        ).raise_for_status()
 
     def forward(self, seconds: float) -> None:
-        httpx.post(f"{self.url}/control/clock", json={"seconds": seconds}, timeout=ANSWER_SECONDS).raise_for_status()
+        plain_http.post(
+            f"{self.url}/control/clock", json={"seconds": seconds}, timeout=ANSWER_SECONDS
+        ).raise_for_status()
 
     def calls(self) -> dict[str, int]:
         """Return how often each method was called."""
@@ -66,7 +69,7 @@ class Fake:
         await_value(lambda: not self.instances(), "the deletion of every instance")
 
     def _state(self) -> dict[str, Any]:
-        answer = httpx.get(f"{self.url}/control", timeout=ANSWER_SECONDS).raise_for_status()
+        answer = plain_http.get(f"{self.url}/control", timeout=ANSWER_SECONDS).raise_for_status()
         return dict(answer.json())
 
 

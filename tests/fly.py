@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import httpx
-
 from emulators.fakes.fly.api import LocalFly
 from emulators.fakes.fly.behaviour import FlyBehaviour
 from emulators.fakes.fly.limits import FlyLimits
@@ -16,6 +14,7 @@ from emulators.fakes.fly.machine import Launch
 from emulators.fakes.fly.machines import Machines
 from emulators.serving import serving
 from emulators.settings import OWN_IMAGE
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS, await_value
 
 APP: Final = "launchyard-workers"
@@ -71,7 +70,9 @@ class Fake:
         """Replace its behaviour: the default without any delay, with these changes."""
         behaviour = FlyBehaviour.model_validate({"stage_seconds": 0} | changes)
         body = behaviour.model_dump_json()
-        httpx.put(f"{self.url}/fake", content=body, headers=self._headers, timeout=ANSWER_SECONDS).raise_for_status()
+        plain_http.put(
+            f"{self.url}/fake", content=body, headers=self._headers, timeout=ANSWER_SECONDS
+        ).raise_for_status()
 
     def calls(self) -> dict[str, int]:
         """Return how often each method was called."""
@@ -96,7 +97,7 @@ class Fake:
         await_value(lambda: not self.machines(), "the end of every machine")
 
     def _state(self) -> dict[str, Any]:
-        answer = httpx.get(f"{self.url}/fake", headers=self._headers, timeout=ANSWER_SECONDS).raise_for_status()
+        answer = plain_http.get(f"{self.url}/fake", headers=self._headers, timeout=ANSWER_SECONDS).raise_for_status()
         return dict(answer.json())
 
 

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
-import httpx
 import psutil
 
 from emulators.settings import TOPIC
@@ -17,6 +16,7 @@ from tests.chaos import machines
 from tests.chaos.deployment import Deployment
 from tests.chaos.orphans import bound
 from tests.chaos.schedule import MALFORMED_BELLS
+from tests.harness import plain_http
 from tests.harness.environment import PUBSUB
 from tests.harness.processes import SupervisedServer, is_running, suspended
 
@@ -144,7 +144,7 @@ class Disruptions:
         """Publish over the emulator's REST interface: a gRPC client does not survive the processes started here."""
         address = self._deployment.environment.variables[PUBSUB]
         url = f"http://{address}/v1/projects/{self._run}/topics/{TOPIC}:publish"
-        httpx.post(url, json={"messages": [{"attributes": dict(attributes)}]}, timeout=30).raise_for_status()
+        plain_http.post(url, json={"messages": [{"attributes": dict(attributes)}]}, timeout=30).raise_for_status()
 
     def _record(self, what: str, *about: object) -> None:
         with self._recording, (self._home / "disruptions.log").open("a") as log:

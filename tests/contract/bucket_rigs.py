@@ -21,6 +21,7 @@ from functions.adapters.s3 import S3Bucket, s3_client
 from functions.domain.multipart import MIB, PartLimits
 from functions.domain.refusals import Forbidden, NotFound
 from functions.ports.outputs import OutputBucket, PresignedUpload, UploadTerms
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_gcs import LocalGcs
 from tests.local_r2 import Clock
@@ -75,7 +76,7 @@ class HttpRig:
         return put_bytes(upload.url, upload.headers, body).is_success
 
     def get(self, url: str) -> Downloaded | None:
-        response = httpx.get(url, timeout=ANSWER_SECONDS)
+        response = plain_http.get(url, timeout=ANSWER_SECONDS)
         if not response.is_success:
             return None
         kind, parameters = parse_options_header(response.headers["content-disposition"])
@@ -84,7 +85,9 @@ class HttpRig:
 
 
 def put_bytes(url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
-    return httpx.put(url, headers={**headers, "content-length": str(len(body))}, content=body, timeout=ANSWER_SECONDS)
+    return plain_http.put(
+        url, headers={**headers, "content-length": str(len(body))}, content=body, timeout=ANSWER_SECONDS
+    )
 
 
 @pytest.fixture

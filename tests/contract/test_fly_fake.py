@@ -19,6 +19,7 @@ from emulators.fakes.fly.programs import ImagePrograms
 from emulators.serving import serving
 from emulators.settings import OWN_IMAGE
 from tests.fly import APP, FOREIGN_IMAGE, TOKEN, Fake, NoPrograms, a_fake
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS, await_value
 
 MEMBERS = {
@@ -53,22 +54,22 @@ class Client:
         self._headers = {"Authorization": f"Bearer {token}"}
 
     def create(self, body: object) -> httpx.Response:
-        return httpx.post(self._machines, headers=self._headers, json=body, timeout=ANSWER_SECONDS)
+        return plain_http.post(self._machines, headers=self._headers, json=body, timeout=ANSWER_SECONDS)
 
     def made(self, name: str = "worker-1", **config: object) -> dict[str, Any]:
         return dict(self.create(a_body(name, **config)).raise_for_status().json())
 
     def get(self, path: str = "", **query: str | int) -> httpx.Response:
-        return httpx.get(f"{self._machines}{path}", headers=self._headers, params=query, timeout=ANSWER_SECONDS)
+        return plain_http.get(f"{self._machines}{path}", headers=self._headers, params=query, timeout=ANSWER_SECONDS)
 
     def state(self, machine_id: str) -> str:
         return str(self.get(f"/{machine_id}").raise_for_status().json()["state"])
 
     def stop(self, machine_id: str) -> httpx.Response:
-        return httpx.post(f"{self._machines}/{machine_id}/stop", headers=self._headers, timeout=ANSWER_SECONDS)
+        return plain_http.post(f"{self._machines}/{machine_id}/stop", headers=self._headers, timeout=ANSWER_SECONDS)
 
     def delete(self, machine_id: str, **query: str) -> httpx.Response:
-        return httpx.delete(
+        return plain_http.delete(
             f"{self._machines}/{machine_id}", headers=self._headers, params=query, timeout=ANSWER_SECONDS
         )
 

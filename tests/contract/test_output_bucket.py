@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 from botocore.stub import Stubber
 from google.cloud.storage import Client
@@ -38,6 +37,7 @@ from tests.contract.bucket_rigs import (
     put_bytes,
     terms_of,
 )
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_gcs import LocalGcs
 from tests.local_r2 import Clock
@@ -132,7 +132,7 @@ def test_a_copy_is_of_the_type_that_it_is_given_and_packed_in_no_way(rig: Rig) -
 
     rig.bucket.copy(terms.key, "outputs/copy", "text/plain")
 
-    answer = httpx.get(rig.bucket.presign_download("outputs/copy", "a.xml", VALID), timeout=ANSWER_SECONDS)
+    answer = plain_http.get(rig.bucket.presign_download("outputs/copy", "a.xml", VALID), timeout=ANSWER_SECONDS)
     assert (answer.headers["content-type"].partition(";")[0], answer.content) == ("text/plain", BODY)
     assert answer.headers.get("content-encoding") is None
 
@@ -216,7 +216,7 @@ def test_a_url_without_its_signature_opens_nothing(rig: Rig) -> None:
     terms = terms_of()
     rig.put(rig.bucket.presign_upload(terms, VALID), BODY)
     url = rig.bucket.presign_download(terms.key, "mods.xml", VALID)
-    assert httpx.get(url.partition("?")[0], timeout=ANSWER_SECONDS).status_code in (401, 403)
+    assert plain_http.get(url.partition("?")[0], timeout=ANSWER_SECONDS).status_code in (401, 403)
 
 
 def test_the_host_that_was_signed_counts_and_not_the_address_that_was_reached(s3: HttpRig) -> None:
@@ -272,7 +272,7 @@ def test_the_local_s3_serves_from_its_own_processes_and_refuses_the_unsigned(tmp
         upload = bucket.presign_upload(terms_of(), VALID)
         assert put_bytes(upload.url, upload.headers, BODY).is_success
         assert bucket.stat(terms_of().key) == StoredObject(len(BODY), terms_of().sha256)
-        assert httpx.get(f"{endpoint}/{BUCKET}", timeout=ANSWER_SECONDS).status_code == 403
+        assert plain_http.get(f"{endpoint}/{BUCKET}", timeout=ANSWER_SECONDS).status_code == 403
         logged = "".join(file.read_text() for file in tmp_path.iterdir())
         assert parse_qs(urlsplit(upload.url).query)["X-Amz-Signature"][0] not in logged
     finally:

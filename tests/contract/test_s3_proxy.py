@@ -18,6 +18,7 @@ from botocore.credentials import Credentials
 from emulators.r2.bodies import MAX_UPLOAD
 from emulators.r2.multipart import MIN_PART
 from emulators.s3_backend import MotoBackend
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_r2 import NO_TRAILERS, PARENT, R2_HOST, LocalR2, Multipart, local_r2, refusal
 
@@ -128,7 +129,7 @@ def test_a_put_of_more_than_5_gib_is_refused_before_its_body_is_sent(r2: LocalR2
 
 
 def test_a_document_longer_than_any_of_the_api_is_refused(r2: LocalR2) -> None:
-    response = httpx.post(f"{r2.endpoint}/{r2.bucket}?delete", content=bytes(9 << 20), timeout=ANSWER_SECONDS)
+    response = plain_http.post(f"{r2.endpoint}/{r2.bucket}?delete", content=bytes(9 << 20), timeout=ANSWER_SECONDS)
     assert response.status_code == 400
     assert "<Code>MaxMessageLengthExceeded</Code>" in response.text
 
@@ -203,7 +204,7 @@ def test_a_presigned_url_of_r2s_own_host_is_bound_to_its_host_and_path(
     assert (url.netloc == R2_HOST) == (style == "path")
 
     def fetch(host: str, path: str) -> httpx.Response:
-        return httpx.get(f"{r2.endpoint}{path}?{url.query}", headers={"host": host}, timeout=ANSWER_SECONDS)
+        return plain_http.get(f"{r2.endpoint}{path}?{url.query}", headers={"host": host}, timeout=ANSWER_SECONDS)
 
     assert fetch(url.netloc, url.path).content == BODY
     for host, path in [(f"other.{R2_HOST}", url.path), (R2_HOST, f"{url.path}x"), (url.netloc.upper(), url.path)]:

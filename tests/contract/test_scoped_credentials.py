@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 from botocore.credentials import Credentials
 
 from emulators.s3_backend import REGION, MotoBackend
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_r2 import (
     PARENT,
@@ -175,7 +175,7 @@ def test_a_session_token_of_another_kind_is_refused(r2: LocalR2, token: str) -> 
     url = r2.client(Credentials(PARENT.access_key, PARENT.secret_key, "")).generate_presigned_url(
         "get_object", Params={"Bucket": r2.bucket, "Key": THEIRS}
     )
-    refused = httpx.get(f"{url}&X-Amz-Security-Token={token}", timeout=ANSWER_SECONDS)
+    refused = plain_http.get(f"{url}&X-Amz-Security-Token={token}", timeout=ANSWER_SECONDS)
     assert (refused.status_code, "<Code>InvalidToken</Code>" in refused.text) == (400, True)
 
 
@@ -210,8 +210,8 @@ def test_a_url_presigned_with_a_credential_reaches_no_further_and_is_not_in_moto
     def url(key: str) -> str:
         return client.generate_presigned_url("get_object", Params={"Bucket": r2.bucket, "Key": key})
 
-    assert httpx.get(url(MINE), timeout=ANSWER_SECONDS).content == BODY
-    refused = httpx.get(url(THEIRS), timeout=ANSWER_SECONDS)
+    assert plain_http.get(url(MINE), timeout=ANSWER_SECONDS).content == BODY
+    refused = plain_http.get(url(THEIRS), timeout=ANSWER_SECONDS)
     assert (refused.status_code, "AccessDenied" in refused.text) == (403, True)
     logged = (moto_logs / "moto.log").read_text()
     assert MINE in logged

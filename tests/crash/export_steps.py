@@ -10,6 +10,7 @@ from emulators.settings import BUCKET
 from shared.domain.order import State
 from tests.crash.deployment import Deployment, Ending
 from tests.crash.steps import Step
+from tests.harness import plain_http
 from tests.harness.clients import TIMEOUT, Client
 from tests.harness.waiting import await_value
 
@@ -25,7 +26,7 @@ def a_batch(count: int) -> Step:
         deployment.client.orders()  # once this is answered, the control plane is up
         pis = [f"01K9Z3K4GMDWTT0VQXYSPC{number:04}" for number in range(count)]
         with suppress(httpx.TransportError):
-            httpx.post(f"{deployment.client.url}/export/mods/batch", json={"pis": pis}, timeout=TIMEOUT)
+            plain_http.post(f"{deployment.client.url}/export/mods/batch", json={"pis": pis}, timeout=TIMEOUT)
         orders = await_value(lambda: _all(deployment, count), f"{count} exports")
         for order_id in orders:
             deployment.expect(order_id, Ending(State.SUCCEEDED, FILE))

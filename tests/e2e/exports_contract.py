@@ -16,6 +16,8 @@ from emulators.s3 import start_s3
 from emulators.s3_backend import REGION
 from functions.adapters.s3 import s3_client
 from functions.domain.access import Role, digest
+from shared.http_client import open_client
+from tests.harness import plain_http
 from tests.harness.forked import forked_functions
 
 ACCOUNT: Final = "developer"
@@ -54,7 +56,7 @@ class Machine:
             "output_file_size": 1,
             "metrics": METRICS,
         }
-        return httpx.post(self.environment["CALLBACK_URL"], json=body | changes, timeout=60)
+        return plain_http.post(self.environment["CALLBACK_URL"], json=body | changes, timeout=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def serving_exports(folder: Path) -> Iterator[Contract]:
     log = folder / "functions.log"
     servers = start_s3(s3_port, folder, "local", secret, BUCKET)
     try:
-        with forked_functions(log, variables, port=port), httpx.Client(base_url=url, timeout=60) as http:
+        with forked_functions(log, variables, port=port), open_client(url, timeout=60) as http:
             yield Contract(http, log)
     finally:
         for server in servers:

@@ -12,7 +12,6 @@ from signal import SIGINT
 from typing import Final
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from emulators.ports import free_port
@@ -21,6 +20,7 @@ from emulators.services import start_functions
 from shared.client import ControlPlane
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize, OrderKind
+from tests.harness import plain_http
 from tests.harness.projects import sharing
 from tests.harness.waiting import ANSWER_SECONDS, await_value
 
@@ -59,7 +59,7 @@ def served(firestore_host: str, pubsub_host: str, tmp_path: Path) -> Iterator[Se
         cleanup.callback(stop, start_functions(port, tmp_path, variables))
         url = f"http://{LOOPBACK}:{port}"
         api = cleanup.enter_context(ControlPlane(url, variables["LAUNCHYARD_CLIENT_KEY"]))
-        created = httpx.post(
+        created = plain_http.post(
             f"{url}/api/v1/accounts",
             json={"name": "rack-7", "account_type": "launcher"},
             headers={"Authorization": f"Bearer {variables['LAUNCHYARD_ADMIN_KEY']}"},

@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-import httpx
 import pytest
 
 from emulators.fakes.tdx_quote import TdxQuote
@@ -21,6 +20,7 @@ from emulators.serving import serving
 from functions.adapters.memory_records import MemoryRecords
 from functions.engine.attestation import binding_of
 from functions.engine.operator_sessions import Sessions
+from shared.http_client import open_client
 from tests.e2e.capacity_contract import (
     ACCOUNT,
     ACCOUNTS,
@@ -394,7 +394,7 @@ def serving_the_contract(logs: Path, **changes: str) -> Iterator[Contract]:
         variables = {**ENVIRONMENT, "LAUNCHYARD_ITA_API": address, "LAUNCHYARD_ITA_CERTS": f"{address}/certs"} | changes
         with (
             forked_functions(logs / "functions.log", variables, ["--clock", f"{clock}"]) as url,
-            httpx.Client(base_url=url, timeout=60) as http,
+            open_client(url, timeout=60) as http,
         ):
             yield Contract(Transcript(http), authority, clock)
 

@@ -21,6 +21,7 @@ from shared.domain.spec import ExportSpec, TaskSpec
 from shared.log_events import LogEvent
 from shared.wire.orders import OrderView
 from tests.fly import Fake
+from tests.harness import plain_http
 from tests.harness.stack import Stack, in_state, stack_of
 from tests.harness.waiting import ANSWER_SECONDS, await_value
 
@@ -129,9 +130,9 @@ def test_a_failed_export_has_the_workers_own_words(stack: Stack) -> None:
 
 def test_a_forged_callback_is_no_task_and_changes_nothing(stack: Stack) -> None:
     url = variables_of(stack)["LAUNCHYARD_URL"]
-    order_id = httpx.post(f"{url}/export/mods", json={"pi": PI}, timeout=ANSWER_SECONDS).json()["task_id"]
+    order_id = plain_http.post(f"{url}/export/mods", json={"pi": PI}, timeout=ANSWER_SECONDS).json()["task_id"]
 
-    forged = httpx.post(
+    forged = plain_http.post(
         f"{url}/callback/{order_id}/1_forged", json={"task_id": order_id, "status": "error"}, timeout=ANSWER_SECONDS
     )
 

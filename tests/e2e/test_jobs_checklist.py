@@ -14,6 +14,7 @@ import pytest
 from emulators.ports import free_port
 from emulators.processes import LOOPBACK, Server, stop
 from emulators.services import start_functions
+from shared.http_client import open_client
 from tests.harness.waiting import await_value
 
 ACCOUNT: Final = "developer"
@@ -46,7 +47,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, s
 
 @pytest.fixture
 def http(server: tuple[Server, str]) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server[1], timeout=CLIENT_SECONDS) as http:
+    with open_client(server[1], timeout=CLIENT_SECONDS) as http:
         yield http
 
 
@@ -127,7 +128,7 @@ def test_a_poll_that_waits_gets_a_job_a_stop_and_a_deregistration(
     http: httpx.Client, server: tuple[Server, str]
 ) -> None:
     launcher_id = register(http)
-    with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=server[1], timeout=CLIENT_SECONDS) as other:
+    with ThreadPoolExecutor(1) as pool, open_client(server[1], timeout=CLIENT_SECONDS) as other:
         waiting = pool.submit(poll, other, launcher_id)
         job_id = create(http)
         assert waiting.result()["job"]["job_id"] == job_id

@@ -2,26 +2,20 @@
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-import functions_framework
 import pytest
 import structlog
-from flask import Flask
 
-import functions
-from functions import assembly
 from functions import settings as product_settings
+from functions.http import logs
 from tests.functions import made_once
 from tests.functions.typed_jobs import typed
 from tests.functions.world import SECRET, URL, World
 
 __all__ = ["typed"]
 
-MAIN = Path(functions.__path__[0]) / "main.py"
 SETTINGS = {
     "LAUNCHYARD_BACKEND": "memory",
     "LAUNCHYARD_BUCKET": "s3://outputs",
@@ -47,16 +41,15 @@ def world(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
 def served(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
     for name, value in {**SETTINGS, "FUNCTION_TARGET": target, "FUNCTION_SIGNATURE_TYPE": "http"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "path", list(sys.path))  # the framework adds the source's directory
     monkeypatch.setattr(product_settings, "read_settings", made_once.read_settings)
     monkeypatch.setattr(hashlib, "scrypt", made_once.scrypt)
     world = World()
-    monkeypatch.setattr(assembly, "once", lambda make: lambda: world.services)
-    flask: Flask = functions_framework.create_app(target, str(MAIN))  # type: ignore[no-untyped-call]
-    world.http = flask.test_client()
+    application = made_once.application(target)
+    application.services = lambda: world.services
+    logs.configure(SETTINGS["GOOGLE_CLOUD_PROJECT"])
+    world.http = application.flask.test_client()
     yield world
     structlog.reset_defaults()
-    sys.modules.pop("main", None)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import structlog
 from flask import Flask
 
 from functions.apis import EVERYTHING, SERVICES
-from tests.functions.conftest import MAIN, SETTINGS
+from tests.functions.conftest import SETTINGS
+from tests.functions.made_once import MAIN
 from tests.functions.world import ADMIN, CLIENT, KEYS, LAUNCHER
 from tools.deployment import deployment
 

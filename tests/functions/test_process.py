@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-import httpx
 import pytest
 
 import functions
@@ -22,6 +21,7 @@ from shared.client import ControlPlane
 from shared.wire.launchers import ClaimNext
 from tests.factories import EXPORT, TASK
 from tests.functions.world import ANY_LANES, CLIENT, KEYS, LAUNCHER, SECRET, URL
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS, MAX_SECONDS, await_value
 
 ROOT: Final = Path(functions.__path__[0]).parent
@@ -86,7 +86,7 @@ def test_a_body_sent_in_chunks_is_limited_too(served: tuple[Server, int]) -> Non
     _, port = served
     headers = {"Authorization": f"Bearer {CLIENT}", "Idempotency-Key": "chunks"}
 
-    response = httpx.post(
+    response = plain_http.post(
         f"http://{LOOPBACK}:{port}/v1/orders",
         content=(b" " * 4096 for _ in range(257)),
         headers=headers,
@@ -116,7 +116,9 @@ def test_a_header_that_is_sent_twice_is_seen_so(served: tuple[Server, int]) -> N
     headers = [("Authorization", f"Bearer {CLIENT}"), ("Idempotency-Key", "twice"), ("Idempotency-Key", "twice")]
     body = b'{"order": {"kind": "task", "command": ["true"]}}'
 
-    response = httpx.post(f"http://{LOOPBACK}:{port}/v1/orders", content=body, headers=headers, timeout=ANSWER_SECONDS)
+    response = plain_http.post(
+        f"http://{LOOPBACK}:{port}/v1/orders", content=body, headers=headers, timeout=ANSWER_SECONDS
+    )
 
     assert (response.status_code, "sent more than once" in response.json()["detail"]) == (400, True)
 
@@ -215,5 +217,5 @@ def _claim_of(port: int, number: int) -> tuple[int, object]:
         "wait_seconds": 30,
     }
     headers = {"Authorization": f"Bearer {LAUNCHER}"}
-    response = httpx.post(f"http://{LOOPBACK}:{port}/v1/claims", json=body, headers=headers, timeout=MAX_SECONDS)
+    response = plain_http.post(f"http://{LOOPBACK}:{port}/v1/claims", json=body, headers=headers, timeout=MAX_SECONDS)
     return response.status_code, response.json()

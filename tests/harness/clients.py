@@ -12,6 +12,7 @@ import httpx
 
 from shared.client import ControlPlane
 from shared.client_errors import Unreachable
+from shared.http_client import open_client
 from shared.wire.orders import OrderView
 from tests.harness.waiting import MAX_SECONDS, await_value
 
@@ -54,7 +55,7 @@ class Client:
         self.url = url
         self.api = ControlPlane(url, key)
         headers = {"Authorization": f"Bearer {key}"}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT)
+        self._http = open_client(url, headers=headers, timeout=TIMEOUT)
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,8 @@ from typing import Final
 import httpx
 from werkzeug import Request, Response
 
+from shared.trust import trust_none
+
 UPSTREAM_SECONDS: Final = 60.0
 """How long the server may take; a claim waits up to 30."""
 NOT_REUSED: Final = httpx.Limits(max_connections=None, max_keepalive_connections=0)
@@ -18,7 +20,9 @@ class Upstream:
     """`address` is a base address; close it after the last request."""
 
     def __init__(self, address: str) -> None:
-        self._http = httpx.Client(base_url=address, timeout=UPSTREAM_SECONDS, limits=NOT_REUSED, trust_env=False)
+        self._http = httpx.Client(
+            base_url=address, timeout=UPSTREAM_SECONDS, limits=NOT_REUSED, trust_env=False, verify=trust_none()
+        )
 
     def close(self) -> None:
         self._http.close()

@@ -21,6 +21,7 @@ from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize, TaskSpec
 from shared.wire.orders import OrderView
 from tests.crash.job_steps import JOB, JobLauncher
+from tests.harness import plain_http
 from tests.harness.clients import Client, download
 from tests.harness.environment import export_source
 from tests.harness.projects import Projects, sharing
@@ -108,7 +109,7 @@ def test_an_export_is_ordered_followed_and_downloaded_by_its_contract(deployment
     redirect = client.answer_to("GET", f"/download/{task_id}")
     assert redirect.status_code == httpx.codes.FOUND
     file = tmp_path / "export.xml"
-    file.write_bytes(httpx.get(redirect.headers["Location"], timeout=ANSWER_SECONDS).content)
+    file.write_bytes(plain_http.get(redirect.headers["Location"], timeout=ANSWER_SECONDS).content)
     assert (validate(file), file.stat().st_size) == ([], status["output_file_size"])
     assert deployment.front.answered["exports"] >= 3
 
@@ -123,7 +124,7 @@ def test_an_agent_s_job_is_polled_for_and_reported(deployment: Deployment) -> No
     launcher.report(job_id, "started")
     launcher.report(job_id, "completed")
 
-    job = httpx.get(f"{deployment.url}/k/{deployment.key}/jobs/{job_id}", timeout=ANSWER_SECONDS)
+    job = plain_http.get(f"{deployment.url}/k/{deployment.key}/jobs/{job_id}", timeout=ANSWER_SECONDS)
     assert (job.status_code, job.json()["status"]) == (200, "completed")
     assert deployment.front.answered["jobs"] >= 6
 
@@ -138,7 +139,7 @@ def test_a_task_s_image_reports_at_the_address_that_it_was_given(deployment: Dep
 
     assert address.startswith(f"{deployment.url}/api/agents/callback/")
     for report in ("started", "completed"):
-        answer = httpx.post(f"{address}/{report}", json={"task_id": order_id}, timeout=ANSWER_SECONDS)
+        answer = plain_http.post(f"{address}/{report}", json={"task_id": order_id}, timeout=ANSWER_SECONDS)
         assert (answer.status_code, answer.json()) == (200, {"ok": True})
 
     assert ended(deployment.client, order_id).state is State.SUCCEEDED

@@ -34,6 +34,7 @@ from tests.functions.test_junk import answered, send
 from tests.functions.test_openapi import cases, fitting, orders_in_each_state
 from tests.functions.test_process import ENVIRONMENT, argv
 from tests.functions.world import CLIENT, World
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS
 
 LEFT_OUT: Final = {
@@ -213,7 +214,7 @@ def serving(folder: Path) -> Iterator[int]:
 
 def healthy(port: int) -> bool:
     try:
-        answer = httpx.get(f"http://{LOOPBACK}:{port}/v1/health", timeout=ANSWER_SECONDS)
+        answer = plain_http.get(f"http://{LOOPBACK}:{port}/v1/health", timeout=ANSWER_SECONDS)
     except httpx.TransportError:
         return False
     return answer.status_code == httpx.codes.OK

@@ -19,7 +19,6 @@ from launcher.host.checks import service
 from launcher.host.checks.host import Case, Host
 from launcher.host.confinement import Confinement, PassedFile, User, command
 from launcher.host.hypervisor import QUOTE_SOCKET, Hypervisor, QemuMode
-from launcher.host.privileges import call
 from launcher.host.users import TRANSIENT, UNUSED, user_of
 from launcher.machines import directory
 from launcher.machines.directory import CONFIG, QMP_SOCKET, VmDirectory
@@ -36,15 +35,11 @@ from tests.harness.waiting import await_value
 from tests.launcher.stand_ins import A_LEASE, SMALL, a_manifest
 from tests.launcher.test_operators_files import SERVICE, directives
 from tests.launcher.test_qemu import A_HOLD, a_directory, a_provider
-from tests.security.test_network_of_a_machine import gives_user_namespaces, without_administration
+from tests.security.test_network_of_a_machine import WITHOUT_ADMINISTRATION, bounded, gives_user_namespaces
 
 A_UUID: Final = "6f1c1c58-6c2f-4d8b-9a53-0c7a4f0d2b11"
 FILTERED: Final = "2"
 """SECCOMP_MODE_FILTER."""
-PR_CAPBSET_DROP: Final = 24
-CAP_SETUID: Final = 7
-NUMBERS: Final = {"CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETUID": CAP_SETUID}
-LAST_CAPABILITY: Final = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
 KEEPS_ITS_USER: Final = """
 from launcher.host import forwarder
 from launcher.host.privileges import LIBC
@@ -242,14 +237,9 @@ def test_machines_are_in_the_groups_that_use_devices_and_never_in_roots(tmp_path
     ],
 )
 def test_a_process_that_cannot_be_confined_does_not_run(tmp_path: Path, confinement: Confinement, why: str) -> None:
-    done = subprocess.run(
-        command(confinement, ("/bin/echo", "runs")),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=without_setuid,
-    )
+    argv = [*bounded("-setuid"), *command(confinement, ("/bin/echo", "runs"))]
+
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert re.match(rf"The machine cannot be confined: .*{why}", done.stderr)
@@ -257,9 +247,10 @@ def test_a_process_that_cannot_be_confined_does_not_run(tmp_path: Path, confinem
 
 def test_a_launcher_that_may_make_no_network_confines_machines_in_a_user_namespace() -> None:
     """Where the host gives no user namespace, no machine starts."""
-    argv = command(Hypervisor().confinement(A_UUID), ("/bin/cat", "/proc/self/status", "/proc/self/net/dev"))
+    confined = command(Hypervisor().confinement(A_UUID), ("/bin/cat", "/proc/self/status", "/proc/self/net/dev"))
+    argv = [*WITHOUT_ADMINISTRATION, *confined]
 
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, preexec_fn=without_administration)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
 
     if not gives_user_namespaces():
         assert (done.returncode, done.stdout) == (1, "")
@@ -274,28 +265,16 @@ def test_a_launcher_that_may_make_no_network_confines_machines_in_a_user_namespa
 
 @pytest.mark.parametrize("way", ["stragglers", "signals"])
 def test_a_launcher_with_the_units_rights_sees_and_ends_the_machines_of_other_users(way: str) -> None:
-    argv = [sys.executable, "-c", ENDS_MACHINES, A_UUID, way]
+    given = dict(directives(SERVICE, "Service"))["CapabilityBoundingSet"].split()
+    of_the_unit = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in given)])
+    argv = [*bounded(of_the_unit), sys.executable, "-c", ENDS_MACHINES, A_UUID, way]
 
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, preexec_fn=with_the_units_rights)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
     finally:
         end_stragglers(A_UUID)
 
     assert done.stdout.split() == ["True", "True", "True"], done.stderr
-
-
-def with_the_units_rights() -> None:
-    """Leave root, if this is root, the capabilities that the launcher's unit gives it."""
-    given = {NUMBERS[name] for name in dict(directives(SERVICE, "Service"))["CapabilityBoundingSet"].split()}
-    for number in range(LAST_CAPABILITY + 1) if os.geteuid() == 0 else ():
-        if number not in given:
-            call("prctl", PR_CAPBSET_DROP, number, 0, 0, 0)
-
-
-def without_setuid() -> None:
-    """Have root, if this is root, without the right to change its user."""
-    if os.geteuid() == 0:
-        call("prctl", PR_CAPBSET_DROP, CAP_SETUID, 0, 0, 0)
 
 
 def confined(

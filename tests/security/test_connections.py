@@ -17,6 +17,7 @@ from emulators.processes import LOOPBACK, Server, answers_ok, await_ready, start
 from functions import server as functions_server
 from tests.functions.test_process import ENVIRONMENT
 from tests.functions.world import CLIENT
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS, MAX_SECONDS, await_value
 
 THREADS: Final = 8
@@ -161,7 +162,7 @@ def test_clients_that_leave_answered_connections_open_hold_up_nobody(port: int, 
 def test_a_client_that_sends_its_whole_body_is_told_why_it_was_refused(port: int) -> None:
     """The server reads on until the client has seen the answer."""
     answers = [
-        httpx.post(f"http://{LOOPBACK}:{port}/v1/orders", content=b" " * 900_000, timeout=ANSWER_SECONDS)
+        plain_http.post(f"http://{LOOPBACK}:{port}/v1/orders", content=b" " * 900_000, timeout=ANSWER_SECONDS)
         for _ in range(10)
     ]
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -17,11 +17,8 @@ import pytest
 from launcher.host import confine, forwarding
 from launcher.host.confinement import PROXY_PORT, Confinement, Reach, command
 from launcher.host.forwarding import ForwardingProxy, Log, ProxyRefusal, ProxyRequest, parse
-from launcher.host.privileges import call
 
 LIMIT: Final = 120
-PR_CAPBSET_DROP: Final = 24
-CAP_SYS_ADMIN: Final = 21
 TRIES: Final = """
 import json, socket, sys
 def said(address, words, family=socket.AF_INET):
@@ -73,43 +70,38 @@ def a_socket() -> tuple[socket.socket, int]:
     return listening, listening.getsockname()[1]
 
 
-def tried(reach: Reach, tries: Sequence[tuple[Any, str]], first: Callable[[], None] = lambda: None) -> list[str]:
+def tried(reach: Reach, tries: Sequence[tuple[Any, str]], prefix: Sequence[str] = ()) -> list[str]:
     """Return the first line of each answer that a process in such a network gets, or its error's name."""
     program = (sys.executable, "-I", "-c", TRIES, json.dumps(tries))
-    done = subprocess.run(
-        command(Confinement(reach=reach), program),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-        preexec_fn=first,
-    )
+    argv = [*prefix, *command(Confinement(reach=reach), program)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout))
 
 
-def without_administration() -> None:
-    """Have root, if this is root, without the right to make a network namespace: it needs a user namespace for that."""
-    if os.geteuid() == 0:
-        call("prctl", PR_CAPBSET_DROP, CAP_SYS_ADMIN, 0, 0, 0)
+def bounded(capabilities: str) -> tuple[str, ...]:
+    """Return the beginning of a command that root runs with these capabilities only; () if this is not root."""
+    return ("/usr/bin/setpriv", "--bounding-set", capabilities) if os.geteuid() == 0 else ()
+
+
+WITHOUT_ADMINISTRATION: Final = bounded("-sys_admin")
+"""Without the right to make a network namespace: root, too, needs a user namespace for that."""
 
 
 def gives_user_namespaces() -> bool:
     """Return whether this host lets a process without rights make one: not in a chroot, for instance."""
-    made = subprocess.run(
-        ["/usr/bin/unshare", "--user", "/bin/true"], capture_output=True, check=False, preexec_fn=without_administration
-    )
-    return made.returncode == 0
+    argv = [*WITHOUT_ADMINISTRATION, "/usr/bin/unshare", "--user", "/bin/true"]
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("first", [lambda: None, *([without_administration] if gives_user_namespaces() else [])])
+@pytest.mark.parametrize("prefix", [(), *([WITHOUT_ADMINISTRATION] if gives_user_namespaces() else [])])
 def test_an_allowed_endpoint_of_the_loopback_is_reached_at_its_own_port_and_no_other_is(
-    first: Callable[[], None],
+    prefix: Sequence[str],
 ) -> None:
     (allowed, port), (other, others_port) = a_socket(), a_socket()
     with serving(allowed), serving(other) as canary:
         tries = [(("127.0.0.1", port), ""), (("127.0.0.1", others_port), "")]
-        answers = tried(Reach(endpoints=(("127.0.0.1", port),)), tries, first)
+        answers = tried(Reach(endpoints=(("127.0.0.1", port),)), tries, prefix)
 
     assert answers == [REACHED, "ConnectionRefusedError"]
     assert canary.connections == 0

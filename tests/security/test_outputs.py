@@ -22,6 +22,7 @@ from shared.domain.order import State
 from tests.factories import EXPORT
 from tests.functions.exports.client import FILE, NAME, Machine, launch, of_images
 from tests.functions.world import World
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_r2 import PARENT, LocalR2, local_r2, refusal
 
@@ -60,7 +61,7 @@ def granted(world: World, order_id: str, body: bytes, content_type: str = "appli
 
 
 def put(upload: PresignedUpload, body: bytes, **headers: str) -> int:
-    return httpx.put(
+    return plain_http.put(
         upload.url, headers={**upload.headers, **headers}, content=body, timeout=ANSWER_SECONDS
     ).status_code
 
@@ -68,7 +69,7 @@ def put(upload: PresignedUpload, body: bytes, **headers: str) -> int:
 def served(world: World, order_id: str) -> httpx.Response:
     """Return what a client gets that follows the redirect and compares nothing."""
     location = world.get(f"/v1/orders/{order_id}/output").headers["Location"]
-    return httpx.get(location, timeout=ANSWER_SECONDS)
+    return plain_http.get(location, timeout=ANSWER_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_an_image_does_not_replace_its_output(world: World, machine: Machine, r2
 
     answer = world.get(path.format(machine.task_id))
     if answer.status_code in (302, 307):
-        found = httpx.get(answer.headers["Location"], timeout=ANSWER_SECONDS)
+        found = plain_http.get(answer.headers["Location"], timeout=ANSWER_SECONDS)
         content, headers = found.content, found.headers
     else:
         content, headers = answer.get_data(), httpx.Headers(dict(answer.headers))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from emulators.ports import free_port
@@ -14,6 +13,7 @@ from emulators.processes import LOOPBACK, stop
 from emulators.s3 import start_s3
 from emulators.s3_backend import HEADER, MotoBackend
 from functions.adapters.s3 import s3_client
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_r2 import R2_HOST, LocalR2, local_r2
 
@@ -30,7 +30,7 @@ def r2(moto: MotoBackend, tmp_path: Path) -> Iterator[LocalR2]:
 
 
 def status(method: str, url: str, headers: dict[str, str] | None = None) -> int:
-    answer = httpx.request(method, url, headers=headers, timeout=ANSWER_SECONDS, trust_env=False)
+    answer = plain_http.request(method, url, headers=headers, timeout=ANSWER_SECONDS, trust_env=False)
     assert BODY.decode() not in answer.text
     assert KEY not in answer.text
     return answer.status_code
@@ -51,7 +51,7 @@ def test_a_request_with_a_signature_that_is_junk_is_refused(r2: LocalR2, method:
 def test_a_presigned_url_is_good_for_what_was_signed_and_for_its_time(r2: LocalR2) -> None:
     parameters = {"Bucket": r2.bucket, "Key": KEY}
     url = r2.client().generate_presigned_url("get_object", Params=parameters, ExpiresIn=60)
-    assert httpx.get(url, timeout=ANSWER_SECONDS, trust_env=False).content == BODY
+    assert plain_http.get(url, timeout=ANSWER_SECONDS, trust_env=False).content == BODY
 
     signature = url.rpartition("=")[2]
     assert len(signature) == 64

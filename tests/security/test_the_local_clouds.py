@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import httpx
 import pytest
 
 from emulators.environment import make_environment
@@ -15,6 +14,7 @@ from emulators.settings import BackendChoice, StackSettings
 from tests.compute import PROJECT, ZONE
 from tests.compute import Fake as Compute
 from tests.fly import a_fake as a_fly
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS
 
 INSTANCES: Final = f"/compute/v1/projects/{PROJECT}/zones/{ZONE}/instances"
@@ -37,7 +37,7 @@ def test_the_local_compute_engine_answers_below_its_secret_path_only(endpoint: s
     for base in (root, f"{root}/junk", f"{endpoint}x", endpoint[:-1]):
         for method in ("GET", "POST", "PUT", "DELETE"):
             for path in ("/control", "/control/clock", INSTANCES, ""):
-                answer = httpx.request(method, f"{base}{path}", timeout=ANSWER_SECONDS, trust_env=False)
+                answer = plain_http.request(method, f"{base}{path}", timeout=ANSWER_SECONDS, trust_env=False)
                 assert answer.status_code == 403
 
     assert Compute(endpoint).calls() == {}
@@ -47,7 +47,7 @@ def test_the_local_compute_engine_answers_below_its_secret_path_only(endpoint: s
 def test_the_local_fly_shows_no_machine_and_changes_nothing_without_its_token(headers: dict[str, str]) -> None:
     with a_fly() as fake:
         for method in ("GET", "PUT"):
-            answer = httpx.request(
+            answer = plain_http.request(
                 method, f"{fake.url}/fake", content=b"{}", headers=headers, timeout=ANSWER_SECONDS, trust_env=False
             )
             assert answer.status_code == 401

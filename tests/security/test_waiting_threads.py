@@ -16,6 +16,7 @@ from emulators.processes import LOOPBACK
 from emulators.services import is_healthy
 from tests.functions.test_process import ENVIRONMENT, argv
 from tests.functions.world import LAUNCHER
+from tests.harness import plain_http
 from tests.harness.waiting import MAX_SECONDS, await_value
 
 THREADS: Final = 64
@@ -51,16 +52,18 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 def claims(url: str) -> Callable[[int], httpx.Response]:
     def claim(number: int) -> httpx.Response:
         body = {"by": "next", "request_id": f"an-attack-{number}", "launcher": "alpha", "lanes": ["any/task"]}
-        return httpx.post(f"{url}/v1/claims", json=body | {"wait_seconds": 30}, headers=HEADERS, timeout=MAX_SECONDS)
+        return plain_http.post(
+            f"{url}/v1/claims", json=body | {"wait_seconds": 30}, headers=HEADERS, timeout=MAX_SECONDS
+        )
 
     return claim
 
 
 def polls(url: str) -> Callable[[int], httpx.Response]:
-    launcher = httpx.post(f"{url}/launcher/register", json={}, headers=HEADERS, timeout=MAX_SECONDS).json()
+    launcher = plain_http.post(f"{url}/launcher/register", json={}, headers=HEADERS, timeout=MAX_SECONDS).json()
 
     def poll(_: int) -> httpx.Response:
-        return httpx.get(f"{url}/launcher/jobs", params=launcher, headers=HEADERS, timeout=MAX_SECONDS)
+        return plain_http.get(f"{url}/launcher/jobs", params=launcher, headers=HEADERS, timeout=MAX_SECONDS)
 
     return poll
 
@@ -74,7 +77,7 @@ def test_one_key_that_waits_in_seventy_requests_keeps_nobody_from_an_instance(
         asked: list[Future[httpx.Response]] = [pool.submit(ask, number) for number in range(ATTACKERS)]
         await_value(lambda: answered(asked) >= ATTACKERS - WAITING, "the answers to those that may not wait")
 
-        health = [httpx.get(f"{instance.url}/v1/health", timeout=MAX_SECONDS).status_code for _ in range(20)]
+        health = [plain_http.get(f"{instance.url}/v1/health", timeout=MAX_SECONDS).status_code for _ in range(20)]
 
         at_once = [one.result().status_code for one in asked if one.done()]
         instance.end()

@@ -3,17 +3,17 @@
 import http.client
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from emulators.source import FOLDER
+from tests.harness import plain_http
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.worker.entities import PIS
 
 
 def test_it_serves_entities_and_components_as_they_are(arke: str) -> None:
     for file in (*FOLDER.glob("entities/*"), *FOLDER.glob("ipfs/*")):
-        assert httpx.get(f"{arke}/{file.relative_to(FOLDER)}", timeout=ANSWER_SECONDS).content == file.read_bytes()
+        assert plain_http.get(f"{arke}/{file.relative_to(FOLDER)}", timeout=ANSWER_SECONDS).content == file.read_bytes()
 
 
 @pytest.mark.parametrize(
