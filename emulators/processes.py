@@ -49,23 +49,32 @@ STARTED: Final = "started.jsonl"
 
 def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Server:
     """Start a server in its own session, with its output in `log`, and record it in STARTED. Raises StartFailed."""
-    make_folder(log.parent)
-    with open(log, "ab", opener=opener) as out:
-        try:
-            child = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **unproxied(os.environ), **(environment or {})},
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise StartFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
-    child.returncode = 0  # it may outlive us: without this, Popen warns about a process that still runs
-    server = Server(name, child.pid, started_at(child.pid), log)
+    try:
+        pid = spawn(argv, log, {**os.environ, **unproxied(os.environ), **(environment or {})})
+    except OSError as error:
+        raise StartFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
+    server = Server(name, pid, started_at(pid), log)
     record(server)
     return server
+
+
+def spawn(argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
+    """Start a program with these variables only, in its own session, with its output in `log`; return its process id.
+
+    Raises OSError.
+    """
+    make_folder(log.parent)
+    with open(log, "ab", opener=opener) as out:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    child.returncode = 0  # it may outlive us: without this, Popen warns about a process that still runs
+    return child.pid
 
 
 def record(server: Server) -> None:

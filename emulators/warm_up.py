@@ -6,16 +6,15 @@ product waits. Google's libraries find the emulators through the environment.
 
 from typing import Final
 
-from google.cloud.firestore import Client
-from google.cloud.firestore_v1.base_query import FieldFilter
-from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
-
 PROJECT: Final = "warm-up"
 TIMEOUT_SECONDS: Final = 180.0
 
 
 def firestore() -> None:
     """Do a first write, read, query, count and deletion. Raises GoogleAPICallError."""
+    from google.cloud.firestore import Client
+    from google.cloud.firestore_v1.base_query import FieldFilter
+
     client = Client(project=PROJECT)
     collection = client.collection("warm")
     document = collection.document("up")
@@ -29,6 +28,8 @@ def firestore() -> None:
 
 def pubsub() -> None:
     """Create a first topic and subscription, publish and pull a message. Raises GoogleAPICallError."""
+    from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+
     with PublisherClient() as publisher, SubscriberClient() as subscriber:
         topic = publisher.topic_path(PROJECT, "warm-up")
         subscription = subscriber.subscription_path(PROJECT, "warm-up")

@@ -8,6 +8,9 @@ import pytest
 from google.cloud.firestore import Client
 from stamina.instrumentation import set_on_retry_hooks
 
+from emulators import processes
+from tests.harness import forked
+
 pytest_plugins = [
     "tests.collection",
     "tests.infra.limits",
@@ -22,6 +25,13 @@ pytest_plugins = [
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers_of_stacks_are_forked() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as own:
+        own.setattr(processes, "spawn", forked.spawn)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,14 +4,13 @@ They run in machines of a local Fly, with the machine's environment and nothing 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 import httpx
-import psutil
 import pytest
 
 from emulators.processes import LOOPBACK
@@ -60,12 +59,8 @@ def a_stack(folder: Path) -> Any:
     return stack_of(folder, ProviderChoice.FLY, BackendChoice.MEMORY, folder, slots=8, fly_images=images, **ports)
 
 
-def variables_of(stack: Stack) -> Mapping[str, str]:
-    return psutil.Process(stack.launcher.pid).environ()
-
-
 def machine_of(stack: Stack, order: OrderView) -> dict[str, Any]:
-    variables = variables_of(stack)
+    variables = stack.environment
     fake = Fake(variables["LAUNCHYARD_FLY_ENDPOINT"], variables["LAUNCHYARD_FLY_API_TOKEN"])
     [made] = [one for one in fake.made() if one["name"] == order.vm]
     return dict(made)
@@ -87,7 +82,7 @@ def ignored(stack: Stack, order_id: str) -> list[str]:
 
 
 def test_an_unmodified_worker_makes_an_export_that_an_unmodified_client_asks_for(stack: Stack) -> None:
-    with httpx.Client(base_url=variables_of(stack)["LAUNCHYARD_URL"], timeout=ANSWER_SECONDS) as client:
+    with httpx.Client(base_url=stack.environment["LAUNCHYARD_URL"], timeout=ANSWER_SECONDS) as client:
         started = client.post("/export/mods", json={"pi": PI, "options": {"recursive": False}}).json()
 
         def finished() -> dict[str, Any] | None:
@@ -107,7 +102,7 @@ def test_the_worker_gets_a_key_that_opens_its_own_prefix_and_is_not_the_buckets(
     other = ended(stack, create(stack, ExportSpec(pi=PI, image=OTHERS_KEY)))
 
     assert own.state is State.SUCCEEDED, own.message
-    environment, all_variables = machine_of(stack, own)["config"]["env"], variables_of(stack)
+    environment, all_variables = machine_of(stack, own)["config"]["env"], stack.environment
     assert all_variables["LAUNCHYARD_S3_SECRET_ACCESS_KEY"] not in environment.values()
     assert (other.state, other.message) == (State.FAILED, "The upload was refused: 403")
 
@@ -129,7 +124,7 @@ def test_a_failed_export_has_the_workers_own_words(stack: Stack) -> None:
 
 
 def test_a_forged_callback_is_no_task_and_changes_nothing(stack: Stack) -> None:
-    url = variables_of(stack)["LAUNCHYARD_URL"]
+    url = stack.environment["LAUNCHYARD_URL"]
     order_id = plain_http.post(f"{url}/export/mods", json={"pi": PI}, timeout=ANSWER_SECONDS).json()["task_id"]
 
     forged = plain_http.post(

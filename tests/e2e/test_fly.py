@@ -33,7 +33,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def fake_of(stack: Stack) -> Fake:
-    variables = psutil.Process(stack.launcher.pid).environ()
+    variables = stack.environment
     return Fake(variables["LAUNCHYARD_FLY_ENDPOINT"], variables["LAUNCHYARD_FLY_API_TOKEN"])
 
 
@@ -100,7 +100,7 @@ def test_a_launcher_that_is_killed_finds_its_machine_again_and_makes_no_second(s
     order_id = create(stack, TaskSpec(command=("sh", "-c", wait)))
     stack.await_order(order_id, in_state(State.RUNNING))
     daemon = psutil.Process(stack.launcher.pid)
-    environment = daemon.environ()
+    environment = stack.environment
 
     daemon.kill()
     await_end(daemon)

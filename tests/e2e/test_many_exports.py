@@ -10,7 +10,6 @@ from typing import Final
 from uuid import uuid4
 
 import httpx
-import psutil
 import pytest
 
 from emulators.settings import BackendChoice, ProviderChoice
@@ -42,7 +41,7 @@ def test_of_100_exports_at_once_each_gets_one_machine_and_one_output_and_fly_see
     tmp_path: Path,
 ) -> None:
     with stack_of(tmp_path, ProviderChoice.FLY, BackendChoice.MEMORY, tmp_path, slots=40) as stack:
-        variables = psutil.Process(stack.launcher.pid).environ()
+        variables = stack.environment
         fake = Fake(variables["LAUNCHYARD_FLY_ENDPOINT"], variables["LAUNCHYARD_FLY_API_TOKEN"])
 
         with httpx.Client(base_url=variables["LAUNCHYARD_URL"], timeout=60) as http, ThreadPoolExecutor(32) as pool:

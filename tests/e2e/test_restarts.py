@@ -28,7 +28,7 @@ def test_a_launcher_killed_while_a_machine_boots_adopts_it_and_the_export_succee
         machine = await_machine(stack.state)
         stack.await_order(order.id, in_state(State.PROVISIONING, State.RUNNING))
         daemon = psutil.Process(stack.launcher.pid)
-        environment = daemon.environ()
+        environment = stack.environment
 
         daemon.kill()
         await_end(daemon)
@@ -56,7 +56,7 @@ def test_a_launcher_frozen_past_its_lease_changes_nothing_when_it_resumes_and_st
         stack.await_order(order.id, in_state(State.RUNNING))
         machine = await_machine(stack.state)
         frozen = psutil.Process(stack.launcher.pid)
-        environment = frozen.environ()
+        environment = stack.environment
 
         frozen.suspend()
         machine.suspend()  # else its worker would find out by itself, and end

@@ -86,10 +86,6 @@ def up(project: Path) -> Mapping[str, psutil.Process]:
     return {name: psutil.Process(told[name]) for name in ("executor", "left", "inside")}
 
 
-def environment_of(stack: Stack) -> dict[str, str]:
-    return psutil.Process(stack.launcher.pid).environ()
-
-
 def ended(stack: Stack, order_id: str) -> OrderView:
     return stack.await_order(order_id, ENDED)
 
@@ -119,7 +115,7 @@ def test_a_session_runs_in_its_directory_and_its_output_can_be_followed_and_down
     stack.await_no_machine()
     assert not [name for name, process in processes.items() if is_running(process)]
     assert environment["AGENT_SESSION_NAME"] == "survey-1"
-    assert environment["AGENT_ORCHESTRATOR_API_URL"].startswith(environment_of(stack)["LAUNCHYARD_URL"])
+    assert environment["AGENT_ORCHESTRATOR_API_URL"].startswith(stack.environment["LAUNCHYARD_URL"])
     assert "LAUNCHYARD_LAUNCHER_KEY" not in environment
 
 
@@ -152,7 +148,7 @@ def test_a_session_survives_its_launcher_and_its_end_is_reported_once(stack: Sta
     order_id = create(stack, project)
     processes = up(project)
     stack.await_order(order_id, in_state(State.RUNNING))
-    daemon, environment = psutil.Process(stack.launcher.pid), environment_of(stack)
+    daemon, environment = psutil.Process(stack.launcher.pid), stack.environment
 
     daemon.kill()
     await_end(daemon)
@@ -171,7 +167,7 @@ def test_a_session_whose_end_its_launcher_missed_has_ended_all_the_same(stack: S
     order_id = create(stack, project)
     up(project)
     stack.await_order(order_id, in_state(State.RUNNING))
-    daemon, environment = psutil.Process(stack.launcher.pid), environment_of(stack)
+    daemon, environment = psutil.Process(stack.launcher.pid), stack.environment
 
     daemon.kill()
     await_end(daemon)
@@ -194,7 +190,7 @@ def test_a_session_whose_worker_is_killed_has_failed_and_is_not_run_again(
     worker = await_machine(stack.state)
     mark = worker.environ()[MARK]
     if adopted:
-        daemon, environment = psutil.Process(stack.launcher.pid), environment_of(stack)
+        daemon, environment = psutil.Process(stack.launcher.pid), stack.environment
         daemon.kill()
         await_end(daemon)
         stack.start_launcher(environment)
@@ -214,7 +210,7 @@ def test_a_session_whose_worker_is_killed_has_failed_and_is_not_run_again(
 def test_a_launcher_takes_no_more_sessions_than_its_limit_and_other_work_meanwhile(
     stack: Stack, projects: Path
 ) -> None:
-    daemon, environment = psutil.Process(stack.launcher.pid), environment_of(stack)
+    daemon, environment = psutil.Process(stack.launcher.pid), stack.environment
     daemon.terminate()
     await_end(daemon)
     stack.start_launcher(environment, LAUNCHYARD_MAX_SESSIONS="1")

@@ -20,13 +20,22 @@ from typing import IO, Final
 
 from emulators.ports import free_port
 from emulators.processes import LOOPBACK, accepts
+from emulators.processes import spawn as spawn_program
 from launcher.machines.private import make_folder, opener
 from tests.harness.waiting import await_value
 
 LOADED: Final = (
     "functions_framework",
     "functions.apis",
+    "functions.server",
     "launcher.cli.daemon",
+    "emulators.fakes.compute.server",
+    "emulators.fakes.fly.server",
+    "emulators.fakes.trust_authority",
+    "emulators.s3_backend",
+    "emulators.s3_proxy",
+    "emulators.scheduler",
+    "emulators.source",
     # What these load only when they need it:
     "emulators.serving",
     "functions.adapters.firestore",
@@ -38,10 +47,25 @@ LOADED: Final = (
     "google.cloud.pubsub_v1",
     "launcher.daemon.pubsub",
     "launcher.providers.gcp.provider",
+    "moto.moto_server.werkzeug_app",
+    "moto.s3.urls",
 )
+SERVERS: Final = (
+    "emulators.fakes.compute",
+    "emulators.fakes.fly",
+    "emulators.fakes.trust_authority",
+    "emulators.s3",
+    "emulators.s3_backend",
+    "emulators.scheduler",
+    "emulators.source",
+    "functions.server",
+    "launcher",
+)
+"""The modules of the local stack's servers."""
 FORKS: Final = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__, *LOADED])
 PART_BYTES: Final = 65_536
+_environments: Final = dict[int, dict[str, str]]()
 _ONE_AT_A_TIME: Final = threading.Lock()
 """To start one, multiprocessing looks at the ends of all: two looks at one end would disturb each other."""
 
@@ -123,6 +147,22 @@ def forked_functions(
         process.close()
 
 
+def spawn(argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
+    """Do what `emulators.processes.spawn` does, by a fork if the program is a server of the local stack."""
+    python, option, module = [*argv, "", ""][:3]
+    if (python, option) != (sys.executable, "-m") or module not in SERVERS:
+        return spawn_program(argv, log, environment)
+    pid = fork_server(module, argv[3:], log, environment).pid
+    assert pid is not None
+    _environments[pid] = dict(environment)
+    return pid
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """Return the variables of a server that `spawn` has forked: for the kernel it has those of the fork server."""
+    return dict(_environments[pid])
+
+
 def fork_server(module: str, argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> ForkServerProcess:
     """Start `python -m module` in a session of its own, with these variables only, and its output in `log`."""
     make_folder(log.parent)
@@ -189,4 +229,5 @@ def _become(module: str, argv: Sequence[str], variables: Mapping[str, str], fold
     os.environ.clear()
     os.environ.update(variables)
     sys.argv[:] = [module, *argv]
+    sys.modules.pop(module, None)  # runpy warns about a module that is loaded already
     runpy.run_module(module, run_name="__main__", alter_sys=True)

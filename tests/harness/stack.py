@@ -18,6 +18,7 @@ from launcher.orders import leftovers
 from shared.client import ControlPlane
 from shared.domain.order import State
 from shared.wire.orders import OrderView
+from tests.harness.forked import environment_of
 from tests.harness.waiting import await_value
 
 
@@ -30,6 +31,11 @@ class Stack:
     def launcher(self) -> Server:
         """The launcher that was started last."""
         return [server for server in Record(self.home).read() if server.name == "the launcher"][-1]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of the launcher that was started last."""
+        return environment_of(self.launcher.pid)
 
     @property
     def state(self) -> Path:

@@ -117,18 +117,14 @@ def output(stack: Stack, order: OrderView, folder: Path) -> Any:
     return json.loads((folder / "reached.json").read_text())
 
 
-def environment(stack: Stack) -> dict[str, str]:
-    return psutil.Process(stack.launcher.pid).environ()
-
-
 def allowed_ports(stack: Stack) -> set[int]:
     """Return the ports that machines of the local stack reach: the control plane's, the bucket's and the source's."""
     names = ("LAUNCHYARD_URL", "LAUNCHYARD_S3_ENDPOINT", "LAUNCHYARD_SOURCE_API")
-    return {int(environment(stack)[name].rpartition(":")[2]) for name in names}
+    return {int(stack.environment[name].rpartition(":")[2]) for name in names}
 
 
 def store_port(stack: Stack) -> int:
-    return int(environment(stack)["FIRESTORE_EMULATOR_HOST"].rpartition(":")[2])
+    return int(stack.environment["FIRESTORE_EMULATOR_HOST"].rpartition(":")[2])
 
 
 def listening_ports() -> set[int]:

@@ -32,7 +32,7 @@ TESTS: Final = """
     def test_that_needs_an_emulator():
         {body}
 """
-WORKERS: Final = [(), *([("-n", "2")] if find_spec("xdist") else [])]
+WORKERS: Final = [(), *([("-p", "xdist", "-n", "2")] if find_spec("xdist") else [])]
 """With pytest-xdist, and without it."""
 
 
@@ -95,6 +95,7 @@ class Downloads:
 @pytest.fixture
 def downloads(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Downloads:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # those of libraries take most of a second
     pytester.makeini("\n    ".join(["[pytest]\nmarkers =", *(f"{marker}: needs a download" for marker in NEEDS)]))
     pytester.makeconftest(CONFTEST)
     (pytester.path / "errors.json").write_text("{}")
