@@ -37,18 +37,27 @@ PER_MODULE: Final = (
 )
 """Except here: the tests share what takes longer to prepare than they do."""
 ONE_UNIT: Final = (
-    ("tests/unit/test_testing_page.py", "tests/unit/test_security_page.py"),
-    ("tests/unit/test_words.py", "tests/unit/test_word_rules.py"),
+    (
+        "tests/unit/test_words.py",
+        "tests/unit/test_word_rules.py",
+        "tests/unit/test_class_names.py",
+        "tests/unit/test_packaging.py",
+        "tests/unit/test_security_page.py",
+        "tests/unit/test_sizes.py",
+        "tests/unit/test_testing_page.py",
+    ),
 )
 """The modules of each line are one unit: what they read of the whole repository is read once a process."""
 FIRST: Final = (
     "tests/e2e/test_chaos.py",
     "tests/crash/",
     "tests/infra/test_outputs_s3.py",
+    "tests/e2e/",
     "tests/functions/test_junk.py",
     "tests/security/test_fuzz.py",
     "tests/infra/test_deployments.py",
     "tests/infra/test_planted_faults.py",
+    "tests/unit/test_words.py",
     *PER_TEST,
 )
 """The tests that take longest, the longest first."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from shared.crash_points import Point
+from tools.sources import tree_of
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = Path("docs/testing.md")
@@ -52,8 +53,7 @@ def entries(page: str) -> list[Entry]:
 def defined(root: Path) -> Names:
     """Return the names that each Python file of the repository defines."""
     files = [file for folder in FOLDERS for file in sorted((root / folder).rglob("*.py"))]
-    trees = {str(file.relative_to(root)): ast.parse(file.read_text(encoding="utf-8")) for file in files}
-    return {path: frozenset(_names(tree.body)) for path, tree in trees.items()}
+    return {str(file.relative_to(root)): frozenset(_names(tree_of(file).body)) for file in files}
 
 
 def stale(page: str, root: Path) -> list[str]:

@@ -50,6 +50,12 @@ class Found:
 
 
 @cache
+def tree_of(file: Path) -> ast.Module:
+    """Return the syntax tree of a module. A process parses each module once."""
+    return ast.parse(file.read_bytes())
+
+
+@cache
 def everything(root: Path) -> Sequence[Found]:
     """Return each name and each piece of prose that is held to the rules."""
     return tuple(_everything(root))
@@ -58,7 +64,7 @@ def everything(root: Path) -> Sequence[Found]:
 def _everything(root: Path) -> Iterator[Found]:
     for folder in (*PRODUCT, TESTS):
         for file in sorted((root / folder).rglob("*.py")):
-            yield from in_python(str(file.relative_to(root)), file.read_text(encoding="utf-8"))
+            yield from _in_module(str(file.relative_to(root)), file.read_text(encoding="utf-8"), tree_of(file))
     for page in [root / "README.md", root / "CHANGELOG.md", *sorted((root / "docs").glob("*.md"))]:
         yield from in_page(str(page.relative_to(root)), page.read_text(encoding="utf-8"))
     for file in sorted((root / INFRA).rglob("*.tf")):
@@ -68,7 +74,10 @@ def _everything(root: Path) -> Iterator[Found]:
 
 def in_python(path: str, text: str) -> Iterator[Found]:
     """Yield the names that a module defines, its docstrings and comments, and, in the product, its sentences."""
-    tree = ast.parse(text)
+    return _in_module(path, text, ast.parse(text))
+
+
+def _in_module(path: str, text: str, tree: ast.Module) -> Iterator[Found]:
     for folder_or_file in Path(path).with_suffix("").parts[1:]:
         yield Found(path, 1, Kind.MODULE, folder_or_file)
     yield from _names(path, tree)

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,7 @@ class Rule:
         if found.kind not in self.kinds or not found.path.startswith(self.folder):
             return
         if found.kind is Kind.PROSE:
-            for use in re.finditer(self._phrase(), found.text, re.IGNORECASE):
+            for use in re.finditer(self.phrase, found.text, re.IGNORECASE):
                 yield found.line + found.text.count("\n", 0, use.start())
         elif not self._is_fine(found) and self._in_name(found.text.strip("_")):
             yield found.line
@@ -43,7 +44,9 @@ class Rule:
     def _is_fine(self, found: Found) -> bool:
         return found.text in self.fine or f"{found.owner}.{found.text}" in self.fine
 
-    def _phrase(self) -> str:
+    @property
+    def phrase(self) -> str:
+        """The regular expression of its use in prose."""
         return r"\b" + r"\s+".join(re.escape(part) for part in SEPARATOR.split(self.word)) + r"\b"
 
     def _in_name(self, name: str) -> bool:
@@ -76,9 +79,10 @@ class Use:
         return " ".join(line.split())[:90]
 
 
-def tokens(name: str) -> list[str]:
+@cache
+def tokens(name: str) -> Sequence[str]:
     """Return the words of a name, in lower case: `wishGone` and `WISH_GONE` are `wish`, `gone`."""
-    return [token.lower() for token in TOKEN.findall(name)]
+    return tuple(token.lower() for token in TOKEN.findall(name))
 
 
 def rules(page: str) -> list[Rule]:
@@ -90,8 +94,12 @@ def rules(page: str) -> list[Rule]:
 def gone(root: Path, page: str) -> Iterator[Use]:
     """Yield each use of a word that is gone."""
     wanted = rules(page)
+    of_kind = {kind: [rule for rule in wanted if kind in rule.kinds] for kind in Kind}
+    any_phrase = re.compile("|".join(rule.phrase for rule in of_kind[Kind.PROSE]), re.IGNORECASE)
     for found in everything(root):
-        for rule in wanted:
+        if found.kind is Kind.PROSE and any_phrase.search(found.text) is None:
+            continue
+        for rule in of_kind[found.kind]:
             for line in rule.lines(found):
                 yield Use(rule, found, line)
 

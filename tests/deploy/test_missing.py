@@ -1,5 +1,6 @@
 """Whatever is taken away from a whole project, one row names it, and says what to do."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
@@ -68,7 +69,13 @@ def known_to_be_needed(kind: str) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("path", resources(PLAIN))
+def sample(values: Sequence[Any]) -> list[Any]:
+    """Return the values as parameters. Two of three are for slow tests: each test is a whole check."""
+    tuples = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [pytest.param(*one, marks=[pytest.mark.slow] if at % 3 else []) for at, one in enumerate(tuples)]
+
+
+@pytest.mark.parametrize("path", sample(resources(PLAIN)))
 def test_a_resource_that_is_gone_has_one_row(live: Live, path: str) -> None:
     del live.resources.documents[path]
 
@@ -79,7 +86,7 @@ def test_a_resource_that_is_gone_has_one_row(live: Live, path: str) -> None:
     assert last_word(path) in f"{fault.name} {fault.found}"
 
 
-@pytest.mark.parametrize("path", [path for path in resources(GATEWAY) if path.startswith(FUNCTIONS)])
+@pytest.mark.parametrize("path", sample([path for path in resources(GATEWAY) if path.startswith(FUNCTIONS)]))
 def test_a_function_of_a_gateway_that_is_gone_has_one_row(live: Live, path: str) -> None:
     live.reset(gateway=True)
     del live.resources.documents[path]
@@ -89,7 +96,7 @@ def test_a_function_of_a_gateway_that_is_gone_has_one_row(live: Live, path: str)
     assert (fault.verdict, fault.subject, fault.name) == (RowVerdict.MISSING, "function", path.rpartition("/")[2])
 
 
-@pytest.mark.parametrize(("path", "member", "role"), grants(PLAIN))
+@pytest.mark.parametrize(("path", "member", "role"), sample(grants(PLAIN)))
 def test_a_role_that_is_gone_has_one_row(live: Live, path: str, member: str, role: str) -> None:
     live.resources.revoke(path, member, role)
 
@@ -100,7 +107,7 @@ def test_a_role_that_is_gone_has_one_row(live: Live, path: str, member: str, rol
     assert member.removeprefix("serviceAccount:").partition("@")[0] in fault.name or member.startswith("principal:")
 
 
-@pytest.mark.parametrize(("path", "setting"), known_to_be_needed("plain"))
+@pytest.mark.parametrize(("path", "setting"), sample(known_to_be_needed("plain")))
 def test_a_setting_that_is_gone_has_one_row(live: Live, path: str, setting: str) -> None:
     del config(live, path)["environmentVariables"][setting]
 
@@ -109,7 +116,7 @@ def test_a_setting_that_is_gone_has_one_row(live: Live, path: str, setting: str)
     assert (fault.subject, fault.name) == ("setting", f"{setting} of {path.rpartition('/')[2]}")
 
 
-@pytest.mark.parametrize(("path", "setting"), known_to_be_needed("secret"))
+@pytest.mark.parametrize(("path", "setting"), sample(known_to_be_needed("secret")))
 def test_a_secret_setting_that_is_gone_has_one_row(live: Live, path: str, setting: str) -> None:
     secrets = config(live, path)["secretEnvironmentVariables"]
     secrets[:] = [one for one in secrets if one["key"] != setting]

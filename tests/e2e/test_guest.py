@@ -70,12 +70,6 @@ def capacity_run(guest_image: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return CapacityRun(tuple(plane.steps), tuple(reads), stayed_up, exit_code, serial)
 
 
-@pytest.fixture(scope="module")
-def unconfigured(guest_image: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The serial console of a machine that has no order's configuration, and ended by itself."""
-    return await_end(guest_image, tmp_path_factory.mktemp("unconfigured"))
-
-
 @contextmanager
 def machine(
     image: Path, configuration: bytes, folder: Path, cmdline: str | None = None, trace: bool = False
@@ -148,10 +142,14 @@ def test_a_machine_runs_its_own_kernel_and_its_console_shows_no_credential(capac
     assert TOKEN not in capacity_run.serial
 
 
-def test_a_worker_that_cannot_start_still_powers_its_machine_off(unconfigured: str) -> None:
-    assert "[guest] the worker exited with 1; powering off" in unconfigured
+@pytest.mark.slow
+def test_a_worker_that_cannot_start_still_powers_its_machine_off(guest_image: Path, tmp_path: Path) -> None:
+    serial = await_end(guest_image, tmp_path)
+
+    assert "[guest] the worker exited with 1; powering off" in serial
 
 
+@pytest.mark.slow
 def test_a_root_with_a_changed_superblock_ends_the_machine_before_its_worker_starts(
     guest_image: Path, tmp_path: Path
 ) -> None:
@@ -185,9 +183,9 @@ def test_a_command_line_without_the_roots_hash_powers_the_machine_off(guest_imag
     assert "[worker]" not in serial
 
 
-def test_every_module_loads_and_a_machine_that_is_no_trust_domain_goes_on(unconfigured: str) -> None:
-    assert "cannot be loaded" not in unconfigured
-    assert "[guest] the worker exited with 1; powering off" in unconfigured
+def test_every_module_loads_and_a_machine_that_is_no_trust_domain_goes_on(capacity_run: CapacityRun) -> None:
+    assert "cannot be loaded" not in capacity_run.serial
+    assert capacity_run.steps == ("started",)
 
 
 @pytest.mark.slow

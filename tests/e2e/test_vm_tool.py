@@ -12,7 +12,7 @@ import pytest
 
 from shared.guest.console import UP
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
 TOOL: Final = (sys.executable, "-c", "from launcher.cli.vm import app; app()")
 SMALL: Final = ("--size", "tiny", "--memory", "256M", "--vcpus", "1")

@@ -64,7 +64,7 @@ def test_junk_is_answered_in_the_routes_form_and_never_with_a_5xx(world: World, 
 
 @pytest.mark.emulator
 @EVERY
-@pytest.mark.parametrize("examples", [5, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [3, pytest.param(30, marks=pytest.mark.slow)])
 def test_junk_is_answered_so_over_firestore_too(stored: World, route: Route, examples: int) -> None:
     send_junk(stored, route, examples, Untouched(lambda: known(stored, route)))
 

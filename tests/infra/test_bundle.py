@@ -27,8 +27,6 @@ pytestmark = pytest.mark.infra
 COPIED: Final = ("functions", "shared", "tools", "worker")
 FILES: Final = ("pyproject.toml", "requirements.lock")
 TARGETS: Final = sorted(services())
-SAMPLE: Final = frozenset({"everything", "sweep"})
-"""Those that a deployment without a load balancer has. The others are slow."""
 YEAR_2001: Final = 1_000_000_000
 SITE_PACKAGES: Final = Path(str(distribution("packaging").locate_file("")))
 PYTHONS: Final = ("python3.14", "python3.13", "python3.12", "python3.11", "/usr/bin/python3")
@@ -155,9 +153,8 @@ def test_a_function_that_imports_another_part_is_no_bundle(checkout: Path) -> No
         content(checkout)
 
 
-@pytest.mark.parametrize(
-    "target", [pytest.param(name, marks=() if name in SAMPLE else pytest.mark.slow) for name in TARGETS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
 def test_main_has_each_entry_point_and_needs_no_file_from_elsewhere(target: str, installed: InstalledBundle) -> None:
     environment = {
         "FUNCTION_TARGET": target,

@@ -30,7 +30,7 @@ from tests.harness.waiting import ANSWER_SECONDS, await_value
 from tests.infra.deployment import Deployment, deployed
 from tools.installed_bundle import InstalledBundle, install
 
-pytestmark = [pytest.mark.infra, pytest.mark.emulator]
+pytestmark = [pytest.mark.infra, pytest.mark.emulator, pytest.mark.slow]
 
 WORKER: Final = Path(__file__).parents[1] / "e2e" / "capacity_worker.py"
 GCP: Final = CapacitySpec(datacenter="gcp:us-central1-a", node_size=NodeSize.TINY)
@@ -71,7 +71,6 @@ def create(client: Client, spec: TaskSpec | CapacitySpec) -> str:
     return client.answer(lambda api: api.create_order(spec, key)).id
 
 
-@pytest.mark.slow
 def test_a_bell_brings_an_order_to_a_launcher_and_its_output_to_the_client(deployment: Deployment) -> None:
     order = ended(deployment.client, create(deployment.client, PRINTS))
 
@@ -80,7 +79,6 @@ def test_a_bell_brings_an_order_to_a_launcher_and_its_output_to_the_client(deplo
     assert {"orders", "claim", "update", "callback"} <= set(deployment.front.answered)
 
 
-@pytest.mark.slow
 def test_a_worker_of_the_capacity_contract_fulfils_an_order(deployment: Deployment, tmp_path: Path) -> None:
     account = deployment.operator.ask("POST", "/api/v1/accounts", json={"name": "rack-7", "account_type": "launcher"})
     order_id = create(deployment.client, GCP)
@@ -95,7 +93,6 @@ def test_a_worker_of_the_capacity_contract_fulfils_an_order(deployment: Deployme
     assert deployment.front.answered["capacity"] >= 3
 
 
-@pytest.mark.slow
 def test_an_export_is_ordered_followed_and_downloaded_by_its_contract(deployment: Deployment, tmp_path: Path) -> None:
     client = deployment.client
     task_id = client.ask("POST", "/export/mods", json={"pi": PI, "options": {"recursive": False}})["task_id"]
@@ -114,7 +111,6 @@ def test_an_export_is_ordered_followed_and_downloaded_by_its_contract(deployment
     assert deployment.front.answered["exports"] >= 3
 
 
-@pytest.mark.slow
 def test_an_agent_s_job_is_polled_for_and_reported(deployment: Deployment) -> None:
     job_id = deployment.client.ask("POST", "/jobs", json=JOB)["job_id"]
     registered = deployment.launcher.ask("POST", "/launcher/register", json={})
@@ -129,7 +125,6 @@ def test_an_agent_s_job_is_polled_for_and_reported(deployment: Deployment) -> No
     assert deployment.front.answered["jobs"] >= 6
 
 
-@pytest.mark.slow
 def test_a_task_s_image_reports_at_the_address_that_it_was_given(deployment: Deployment) -> None:
     order_id, launcher = create(deployment.client, IMAGE), deployment.launcher
     claim = {"by": "id", "request_id": str(uuid4()), "launcher": "fly", "order_id": order_id}
@@ -146,7 +141,6 @@ def test_a_task_s_image_reports_at_the_address_that_it_was_given(deployment: Dep
     assert deployment.front.answered["tasks"] == 2
 
 
-@pytest.mark.slow
 def test_the_sweep_rings_for_an_order_whose_bell_was_lost_and_nobody_else_reaches_it(deployment: Deployment) -> None:
     order = place(str(uuid4()), ACCOUNT_OF[Role.CLIENT], PRINTS, datetime.now(UTC) - timedelta(minutes=1))
     deployment.store.create(order, IdempotencyKey(order.account, f"key {order.id}", "0" * 64))

@@ -15,7 +15,7 @@ from tests.functions.world import World
 from tests.security import fuzz
 from tests.security.fuzz import Counts
 
-EXAMPLES = pytest.mark.parametrize("examples", [10, pytest.param(30, marks=pytest.mark.slow)])
+EXAMPLES = pytest.mark.parametrize("examples", [5, pytest.param(30, marks=pytest.mark.slow)])
 
 
 @EXAMPLES

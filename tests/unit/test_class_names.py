@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tools.sources import PRODUCT
+from tools.sources import PRODUCT, tree_of
 
 ROOT: Final = Path(__file__).parents[2]
 CLIENTS: Final = "the client raises what the control plane answers"
@@ -34,7 +34,7 @@ def classes() -> Iterator[tuple[str, str]]:
     """Yield the name of each class of a module, and the module's path."""
     for folder in PRODUCT:
         for file in sorted((ROOT / folder).rglob("*.py")):
-            for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            for node in tree_of(file).body:
                 if isinstance(node, ast.ClassDef):
                     yield node.name, str(file.relative_to(ROOT))
 

@@ -1,6 +1,5 @@
 """Each part of the product declares what it imports: in the base dependencies, or in the extra of its own name."""
 
-import ast
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from tools.locked import needed, requirements
+from tools.sources import tree_of
 from worker.guest.imports import modules
 
 ROOT: Final = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def imported(files: list[Path]) -> set[str]:
 
 @cache
 def imported_modules(file: Path) -> frozenset[tuple[str, ...]]:
-    return frozenset(modules(ast.parse(file.read_bytes())))
+    return frozenset(modules(tree_of(file)))
 
 
 def provider(module: tuple[str, ...]) -> str | None:
@@ -93,9 +93,10 @@ def installed() -> dict[tuple[str, ...], str]:
     """Map each importable module to the distribution that installed its file."""
     by_module: dict[tuple[str, ...], str] = {}
     for distribution in distributions():
+        name = canonicalize_name(distribution.name)  # which reads the distribution's metadata
         for file in distribution.files or ():
             if file.name == "__init__.py":
-                by_module[file.parts[:-1]] = canonicalize_name(distribution.name)
+                by_module[file.parts[:-1]] = name
             elif file.suffix in {".py", ".so"}:
-                by_module[(*file.parts[:-1], file.name.partition(".")[0])] = canonicalize_name(distribution.name)
+                by_module[(*file.parts[:-1], file.name.partition(".")[0])] = name
     return by_module

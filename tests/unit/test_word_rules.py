@@ -29,7 +29,7 @@ def found_in(source: str, path: str = "launcher/machines/port.py") -> list[tuple
     [("wishGone", ["wish", "gone"]), ("_WISH_GONE2", ["wish", "gone", "2"]), ("QMPError", ["qmp", "error"])],
 )
 def test_a_name_is_divided_into_its_words(name: str, words: list[str]) -> None:
-    assert tokens(name) == words
+    assert [*tokens(name)] == words
 
 
 @pytest.mark.parametrize(
