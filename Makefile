@@ -8,7 +8,7 @@ SECONDS ?= 600
 SEED ?=
 EXAMPLES ?= 200
 HEADS ?= 5000
-WORKERS ?= 4
+WORKERS ?= 5
 # functions-framework, which tests start, would take it for the number of its own processes.
 unexport WORKERS
 # Bytecode is kept whatever the shell says: else each worker, and each process that a test starts, compiles everything anew.

@@ -1,6 +1,5 @@
 """Whatever is taken away from a whole project, one row names it, and says what to do."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
@@ -22,6 +21,7 @@ from tests.deploy.whole import (
     whole,
 )
 from tests.harness.google_project.resources import Resources
+from tests.sampling import sample
 
 pytestmark = pytest.mark.infra
 
@@ -67,12 +67,6 @@ def known_to_be_needed(kind: str) -> list[tuple[str, str]]:
             if (setting in NEEDED or others) and (setting in SECRET_SETTINGS) == (kind == "secret"):
                 found.append((path, setting))
     return found
-
-
-def sample(values: Sequence[Any]) -> list[Any]:
-    """Return the values as parameters. Two of three are for slow tests: each test is a whole check."""
-    tuples = [value if isinstance(value, tuple) else (value,) for value in values]
-    return [pytest.param(*one, marks=[pytest.mark.slow] if at % 3 else []) for at, one in enumerate(tuples)]
 
 
 @pytest.mark.parametrize("path", sample(resources(PLAIN)))

@@ -20,7 +20,7 @@ from tests.threads import at_once
 pytestmark = pytest.mark.emulator
 
 CLAIMERS = 32
-ORDERS = 500
+ORDERS = 300
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ def test_a_busy_port_is_named_with_the_setting_that_moves_it(terminal: Terminal)
     assert not Record(terminal.folder / ".launchyard").alive()
 
 
+@pytest.mark.slow
 def test_started_servers_are_stopped_if_the_rest_does_not_start(terminal: Terminal) -> None:
     terminal.environment["LAUNCHYARD_MACHINE_VCPUS"] = "none"
     done = terminal.run("up", "--backend", "memory", "--provider", "process")

@@ -3,15 +3,21 @@
 import os
 import signal
 import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
-from emulators.processes import LOOPBACK
-from tests.harness.forked import LOADED, Forked, await_end, fork_server
+from emulators.ports import free_port
+from emulators.processes import LOOPBACK, start, stop, unproxied
+from emulators.source import start_source
+from tests.harness.forked import LOADED, SERVERS, Forked, await_end, environment_of, fork_server
+from tools.sources import PRODUCT, TESTS
 
+ROOT: Final = Path(__file__).parents[2]
 SERVER: Final = ("http.server", ("--bind", LOOPBACK, "0"))
 """A module that runs until it is ended, and its arguments."""
 INHERITED: Final = """
@@ -48,4 +54,29 @@ def test_what_a_command_starts_inherits_no_file_of_the_tests(tmp_path: Path) -> 
 
 def test_what_is_loaded_before_anything_is_forked_exists() -> None:
     """Multiprocessing passes over a module that does not, and each fork would load it by itself."""
-    assert [name for name in LOADED if find_spec(name) is None] == []
+    assert [name for name in (*LOADED, *SERVERS) if find_spec(name) is None] == []
+
+
+def test_a_server_of_the_local_stack_is_forked_with_its_own_variables_and_nothing_else_is(tmp_path: Path) -> None:
+    program = start("another program", [sys.executable, "-c", "pass"], tmp_path / "logs" / "program.log")
+    port = free_port()
+    source = start_source(port, tmp_path)
+    try:
+        parent = psutil.Process(source.pid).parent()
+        assert parent is not None
+        assert parent.parent() == psutil.Process()
+        assert environment_of(source.pid) == {**os.environ, **unproxied(os.environ)}
+    finally:
+        stop(source)
+        stop(program)
+    with pytest.raises(KeyError):
+        environment_of(program.pid)
+
+
+def test_no_test_and_no_part_runs_code_between_a_fork_and_the_program_that_follows() -> None:
+    """With threads of gRPC's in the process, such a fork now and then ends by SIGABRT."""
+    files = [file for folder in (*PRODUCT, TESTS) for file in sorted((ROOT / folder).rglob("*.py"))]
+    argument = "preexec_fn="
+
+    assert Path(__file__) in files
+    assert [file for file in files if argument in file.read_text(encoding="utf-8")] == []

@@ -34,6 +34,8 @@ TESTS: Final = """
 """
 WORKERS: Final = [(), *([("-p", "xdist", "-n", "2")] if find_spec("xdist") else [])]
 """With pytest-xdist, and without it."""
+FEW: Final = [(), *(pytest.param(one, marks=pytest.mark.slow) for one in WORKERS[1:])]
+"""Where the workers make little difference."""
 
 
 CONFTEST: Final = """
@@ -120,7 +122,7 @@ def test_tests_that_need_the_emulators_are_left_out_and_counted_at_the_end(
     assert downloads.asked == ["emulator"]
 
 
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("workers", FEW)
 def test_nothing_is_left_out_if_the_emulators_can_be_had_and_one_that_fails_is_a_failure(
     pytester: pytest.Pytester, downloads: Downloads, workers: tuple[str, ...]
 ) -> None:
@@ -131,7 +133,7 @@ def test_nothing_is_left_out_if_the_emulators_can_be_had_and_one_that_fails_is_a
     assert downloads.asked == ["emulator"]
 
 
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("workers", FEW)
 def test_who_asks_for_other_tests_only_is_not_kept_waiting(
     pytester: pytest.Pytester, downloads: Downloads, workers: tuple[str, ...]
 ) -> None:
@@ -143,7 +145,7 @@ def test_who_asks_for_other_tests_only_is_not_kept_waiting(
     assert downloads.asked == []
 
 
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("workers", FEW)
 def test_who_selects_tests_that_need_nothing_by_name_is_not_kept_waiting(
     pytester: pytest.Pytester, downloads: Downloads, workers: tuple[str, ...]
 ) -> None:
@@ -181,7 +183,7 @@ def test_tests_are_left_out_only_if_their_needs_cannot_be_obtained(
     assert run(pytester).ret != 0
 
 
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("workers", FEW)
 def test_each_need_that_cannot_be_met_has_a_line_of_its_own(
     pytester: pytest.Pytester, downloads: Downloads, workers: tuple[str, ...]
 ) -> None:

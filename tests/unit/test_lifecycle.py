@@ -417,7 +417,7 @@ def test_nothing_is_discarded_of_an_order_that_no_worker_had() -> None:
 def test_lives_drawn_from_the_table_keep_every_promise_and_use_every_row() -> None:
     fired: Counter[tuple[State, EventKind]] = Counter()
 
-    @settings(max_examples=30, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=15, deadline=None, derandomize=True, database=None)
     @given(st.data())
     def live(row: tuple[State, EventKind], data: st.DataObject) -> None:
         order, now = an_order(data.draw(st.sampled_from(SPECS)), limits=LIMITS), NOW
