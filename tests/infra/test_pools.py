@@ -18,6 +18,7 @@ from tests.infra.pools import CERTIFICATE, HERE, Pool, wrong_filter
 from tests.infra.rehearsal import FILES
 from tests.infra.terraform import Terraform, TerraformFailed
 from tests.infra.tools import Tools
+from tests.sampling import sample
 
 pytestmark = [pytest.mark.infra, pytest.mark.terraform]
 
@@ -90,7 +91,7 @@ def planned(plan: Mapping[str, Any], kind: str, name: str) -> Sequence[Mapping[s
     return [one for one in resources if (one["type"], one["name"]) == (kind, name)]
 
 
-@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("name", sample(POOLS))
 def test_a_pool_receives_exactly_the_bells_of_what_its_launchers_run(
     name: str, subscriptions: Mapping[str, Mapping[str, Any]], configs: Mapping[str, Any]
 ) -> None:

@@ -24,6 +24,7 @@ def out_of_the_way(terminal: Terminal) -> Terminal:
     return terminal
 
 
+@pytest.mark.slow
 def test_without_the_emulators_up_uses_memory_and_explains_why(out_of_the_way: Terminal) -> None:
     output = out_of_the_way.succeed("up", "--provider", "process")
     (why,) = [line for line in output.splitlines() if "are not available" in line]

@@ -93,6 +93,7 @@ def test_an_up_that_is_interrupted_leaves_nothing_running(terminal: Terminal, in
     assert not record.read()
 
 
+@pytest.mark.slow
 def test_down_stops_what_a_killed_server_left(terminal: Terminal) -> None:
     terminal.succeed("up", "--backend", "memory", "--provider", "process")
     servers = Record(terminal.folder / ".launchyard").read()

@@ -76,7 +76,7 @@ def test_a_server_of_the_local_stack_is_forked_with_its_own_variables_and_nothin
 def test_no_test_and_no_part_runs_code_between_a_fork_and_the_program_that_follows() -> None:
     """With threads of gRPC's in the process, such a fork now and then ends by SIGABRT."""
     files = [file for folder in (*PRODUCT, TESTS) for file in sorted((ROOT / folder).rglob("*.py"))]
-    argument = "preexec_fn="
+    argument = "_".join(("preexec", "fn="))
 
     assert Path(__file__) in files
     assert [file for file in files if argument in file.read_text(encoding="utf-8")] == []
