@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 SELDOM: Final = 20_000
-"""How many more objects there must be before garbage is looked for; Python's own 700 costs tests a tenth of their CPU."""
+"""How many more objects there must be before garbage is looked for. Python's own 700 saves memory, and takes time."""
 
 
 @pytest.hookimpl(wrapper=True)
