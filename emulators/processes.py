@@ -53,7 +53,10 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
         pid = spawn(argv, log, {**os.environ, **unproxied(os.environ), **(environment or {})})
     except OSError as error:
         raise StartFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
-    server = Server(name, pid, started_at(pid), log)
+    ticks = _started_at(pid)
+    if ticks is None:
+        raise StartFailed(f"{name} ended while starting; its log is {log}")
+    server = Server(name, pid, ticks, log)
     record(server)
     return server
 

@@ -1,7 +1,8 @@
 """Sends a new emulator its first requests, and waits longer for the answers than the product would.
 
 A new emulator loads its classes on demand: on a busy machine the first answer of each kind takes longer than the
-product waits. Google's libraries find the emulators through the environment.
+product waits. Google's libraries find the emulators through the environment. They are loaded only here: whoever uses
+emulators that run needs no warm-up.
 """
 
 from typing import Final

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 SELDOM: Final = 20_000
-"""How many more objects there must be before garbage is looked for. Python's own 700 saves memory, and takes time."""
+"""Python looks for garbage once there are this many more objects. At its own 700 it needs less memory and more time."""
 
 
 @pytest.hookimpl(wrapper=True)

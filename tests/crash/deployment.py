@@ -72,7 +72,7 @@ class CrashingServer(SupervisedServer):
             point = next(points, None)
             armed = ["--point", point.name] if point else []
             inherited = {**os.environ, **unproxied(os.environ)}
-            self._process = fork_server(module, [*options, *armed], log, {**inherited, **variables})
+            self._process = fork_server(module, [*options, *armed], log, {**inherited, **variables}, log.parent)
             pid = self._process.pid
             assert pid is not None
             return Server(module, pid, started_at(pid), log)

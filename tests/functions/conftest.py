@@ -9,7 +9,6 @@ import pytest
 import structlog
 
 from functions import settings as product_settings
-from functions.http import logs
 from tests.functions import made_once
 from tests.functions.typed_jobs import typed
 from tests.functions.world import SECRET, URL, World
@@ -45,11 +44,13 @@ def served(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
     monkeypatch.setattr(hashlib, "scrypt", made_once.scrypt)
     world = World()
     application = made_once.application(target)
+    assert not hasattr(application, "services"), "another world of this environment is served"
     application.services = lambda: world.services
-    logs.configure(SETTINGS["GOOGLE_CLOUD_PROJECT"])
+    structlog.configure(**application.log)
     world.http = application.flask.test_client()
     yield world
     structlog.reset_defaults()
+    del application.services
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the control planes of tests have in common and never change: a process of tests makes it once."""
+"""What the control planes of tests share: a process makes it once."""
 
 import hashlib
 import os
@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import functions_framework
 import pytest
+import structlog
 from flask import Flask
 from pydantic_settings import BaseSettings
 
@@ -27,7 +28,10 @@ SLOW_HASH: Final = hashlib.scrypt
 
 
 class Application:
-    """The framework's application of a target, as the product makes it of the environment; it serves `services`."""
+    """The framework's application of a target, as the product makes it of the environment; it serves `services`.
+
+    `log` is how the product has configured structlog.
+    """
 
     services: Callable[[], Services]
 
@@ -37,6 +41,7 @@ class Application:
             patch.setattr(assembly, "once", lambda make: lambda: self.services())
             self.flask: Flask = functions_framework.create_app(target, str(MAIN))  # type: ignore[no-untyped-call]
         sys.modules.pop("main", None)
+        self.log: Mapping[str, Any] = structlog.get_config()
 
 
 def application(target: str) -> Application:

@@ -136,7 +136,7 @@ def forked_functions(
     `flags` are those of `tests.harness.functions`. Port 0 is a free one.
     """
     port = port or free_port()
-    process = fork_server("tests.harness.functions", ("--port", str(port), *flags), log, variables)
+    process = fork_server("tests.harness.functions", ("--port", str(port), *flags), log, variables, log.parent)
     try:
         await_value(lambda: accepts(port) or _exit_code(process) is not None, "the control plane")
         assert _exit_code(process) is None, log.read_text()
@@ -152,22 +152,24 @@ def spawn(argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> int
     python, option, module = [*argv, "", ""][:3]
     if (python, option) != (sys.executable, "-m") or module not in SERVERS:
         return spawn_program(argv, log, environment)
-    pid = fork_server(module, argv[3:], log, environment).pid
+    pid = fork_server(module, argv[3:], log, environment, Path.cwd()).pid
     assert pid is not None
     _environments[pid] = dict(environment)
     return pid
 
 
 def environment_of(pid: int) -> dict[str, str]:
-    """Return the variables of a server that `spawn` has forked: for the kernel it has those of the fork server."""
+    """Return the variables that `spawn` gave a server that it forked. /proc shows the fork server's instead."""
     return dict(_environments[pid])
 
 
-def fork_server(module: str, argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> ForkServerProcess:
-    """Start `python -m module` in a session of its own, with these variables only, and its output in `log`."""
+def fork_server(
+    module: str, argv: Sequence[str], log: Path, variables: Mapping[str, str], folder: Path
+) -> ForkServerProcess:
+    """Start `python -m module` in a session of its own, in `folder`, with these variables only, its output in `log`."""
     make_folder(log.parent)
     ready, leading = FORKS.Pipe(duplex=False)
-    process = _fork(_serve, module, argv, dict(variables), log, leading)
+    process = _fork(_serve, module, argv, dict(variables), log, folder, leading)
     with ready:
         leading.close()
         wait([ready])  # until its session exists, a kill of the session would miss it
@@ -208,13 +210,17 @@ def _run(
     _become(module, argv, variables, folder)
 
 
-def _serve(module: str, argv: Sequence[str], variables: Mapping[str, str], log: Path, leading: Connection) -> None:
+def _serve(
+    module: str, argv: Sequence[str], variables: Mapping[str, str], log: Path, folder: Path, leading: Connection
+) -> None:
     os.setsid()
     leading.close()
     with open(log, "ab", opener=opener) as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
-    _become(module, argv, variables, log.parent)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    _become(module, argv, variables, folder)
 
 
 def _become(module: str, argv: Sequence[str], variables: Mapping[str, str], folder: Path) -> None:

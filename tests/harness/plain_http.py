@@ -1,6 +1,6 @@
 """Requests to servers of this machine, which do not use TLS.
 
-httpx reads all public certificate authorities for each client, also if it never needs them: 35 ms of CPU a request.
+httpx reads all public certificate authorities for each client, even if it never needs them: 35 ms of CPU a request.
 """
 
 from functools import partial

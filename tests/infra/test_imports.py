@@ -58,8 +58,8 @@ print(json.dumps([at_start, [name for name in libraries if name in sys.modules],
 """
 FUNCTIONS: Final = {**SERVICES, "everything": EVERYTHING}
 ON_GCS: Final = ("orders", "gs://outputs")
-SAMPLE: Final = frozenset({"everything"})
-"""It uses all that any function does. The others are slow."""
+SAMPLE: Final = frozenset({"everything", "sweep"})
+"""One uses all that any function does, the other little. The others are slow."""
 
 pytestmark = pytest.mark.infra
 

@@ -79,9 +79,12 @@ def tried(reach: Reach, tries: Sequence[tuple[Any, str]], prefix: Sequence[str] 
     return list(json.loads(done.stdout))
 
 
-def bounded(capabilities: str) -> tuple[str, ...]:
-    """Return the beginning of a command that root runs with these capabilities only; () if this is not root."""
-    return ("/usr/bin/setpriv", "--bounding-set", capabilities) if os.geteuid() == 0 else ()
+def bounded(changes: str) -> tuple[str, ...]:
+    """Return the beginning of a command that changes root's bounding set; () if this is not root.
+
+    `changes` is as setpriv(1) has it: `-setuid`, or `-all,+kill`.
+    """
+    return ("/usr/bin/setpriv", "--bounding-set", changes) if os.geteuid() == 0 else ()
 
 
 WITHOUT_ADMINISTRATION: Final = bounded("-sys_admin")

@@ -36,7 +36,7 @@ def test_a_command_that_does_not_end_in_time_is_killed_and_named(tmp_path: Path)
 
 def test_a_server_leads_its_session_as_soon_as_it_is_started(tmp_path: Path) -> None:
     """Who kills a session that does not exist yet kills nothing."""
-    server = fork_server(*SERVER, tmp_path / "log", {})
+    server = fork_server(*SERVER, tmp_path / "log", {}, tmp_path)
     assert server.pid is not None
     try:
         assert os.getsid(server.pid) == server.pid
@@ -74,7 +74,7 @@ def test_a_server_of_the_local_stack_is_forked_with_its_own_variables_and_nothin
 
 
 def test_no_test_and_no_part_runs_code_between_a_fork_and_the_program_that_follows() -> None:
-    """With threads of gRPC's in the process, such a fork now and then ends by SIGABRT."""
+    """With gRPC's threads in the process, such a fork now and then ends by SIGABRT."""
     files = [file for folder in (*PRODUCT, TESTS) for file in sorted((ROOT / folder).rglob("*.py"))]
     argument = "_".join(("preexec", "fn="))
 

@@ -35,7 +35,7 @@ TESTS: Final = """
 WORKERS: Final = [(), *([("-p", "xdist", "-n", "2")] if find_spec("xdist") else [])]
 """With pytest-xdist, and without it."""
 FEW: Final = [(), *(pytest.param(one, marks=pytest.mark.slow) for one in WORKERS[1:])]
-"""Where the workers make little difference."""
+"""Without workers; with two in `make test-slow`, because these tests depend little on them."""
 
 
 CONFTEST: Final = """
