@@ -1,11 +1,13 @@
 """The local stack's processes: they are recognized whatever the clock shows, and no other process is taken for one."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
+from emulators import processes
 from emulators.processes import SERVER, STARTED, Server, StartFailed, family, running, start, stop
 from emulators.record import LOGS, Record
 
@@ -49,3 +51,16 @@ def test_a_record_that_knows_processes_by_the_time_of_day_stops_nothing_and_is_k
         assert record.read_bytes() == older + b"\n"
     finally:
         stop(bystander)
+
+
+def test_a_server_that_has_ended_before_its_start_time_is_read_is_named_with_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may have reaped it."""
+    ended = subprocess.Popen(SLEEPS)
+    ended.kill()
+    ended.wait()
+    monkeypatch.setattr(processes, "spawn", lambda argv, log, environment: ended.pid)
+
+    with pytest.raises(StartFailed, match=r"a sleeper ended while starting; its log is .*sleeper\.log"):
+        start("a sleeper", SLEEPS, tmp_path / "sleeper.log")
