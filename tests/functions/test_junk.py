@@ -29,7 +29,7 @@ from functions.http.authentication import CachedKeys
 from functions.http.routing import Route
 from tests.functions.junk import Known, Untouched, known, requests
 from tests.functions.world import KEYS, PASSWORD, SECRET, World
-from tests.sampling import EVERY
+from tests.sampling import sample
 
 NATIVE: Final = "/v1/"
 KINDS: Final = {
@@ -48,7 +48,6 @@ KINDS: Final = {
     "session_ends": SessionEnd,
 }
 DIALECTS: Final = {route: api.dialect for api in APIS for route in api.routes}
-ROUTES: Final = pytest.mark.parametrize("route", EVERYTHING, ids=lambda route: f"{route.method} {route.path}")
 SAME_EACH_TIME: Final[Any] = {
     "deadline": None,
     "database": None,
@@ -57,21 +56,15 @@ SAME_EACH_TIME: Final[Any] = {
 }
 
 
-@ROUTES
+@pytest.mark.parametrize("route", EVERYTHING, ids=lambda route: f"{route.method} {route.path}")
 @pytest.mark.parametrize("examples", [10, pytest.param(60, marks=pytest.mark.slow)])
 def test_junk_is_answered_in_the_routes_form_and_never_with_a_5xx(world: World, route: Route, examples: int) -> None:
     send_junk(world, route, examples, Untouched(lambda: known(world, route)))
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize(
-    ("route", "examples"),
-    [
-        *((route, 5) for route in EVERYTHING[2::EVERY]),  # two other tests send junk to the others in `make test`
-        *(pytest.param(route, 30, marks=pytest.mark.slow) for route in EVERYTHING),
-    ],
-    ids=lambda value: f"{value.method} {value.path}" if isinstance(value, Route) else str(value),
-)
+@pytest.mark.parametrize("route", sample(EVERYTHING, first=2), ids=lambda route: f"{route.method} {route.path}")
+@pytest.mark.parametrize("examples", [5, pytest.param(30, marks=pytest.mark.slow)])
 def test_junk_is_answered_so_over_firestore_too(stored: World, route: Route, examples: int) -> None:
     send_junk(stored, route, examples, Untouched(lambda: known(stored, route)))
 
