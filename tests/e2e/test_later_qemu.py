@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import pytest
 
@@ -48,7 +49,7 @@ def guest(guest_image: Path, tmp_path: Path) -> Guest:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "data.img").write_bytes(bytes(4096))
     return Guest(
-        uuid="6f1c1c58-6c2f-4d8b-9a53-0c7a4f0d2b11",
+        uuid=str(uuid4()),
         manifest=verify(guest_image, guest_image.name),
         memory_mib=256,
         vcpus=1,

@@ -37,7 +37,8 @@ from tests.launcher.test_operators_files import SERVICE, directives
 from tests.launcher.test_qemu import A_HOLD, a_directory, a_provider
 from tests.security.test_network_of_a_machine import WITHOUT_ADMINISTRATION, bounded, gives_user_namespaces
 
-A_UUID: Final = "6f1c1c58-6c2f-4d8b-9a53-0c7a4f0d2b11"
+A_UUID: Final = str(uuid4())
+"""Another run on this host has another: machines are found, and ended, by it."""
 FILTERED: Final = "2"
 """SECCOMP_MODE_FILTER."""
 KEEPS_ITS_USER: Final = """

@@ -1,5 +1,6 @@
 """The files that a run's workers share, and the division of its tests among them."""
 
+import re
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -13,6 +14,7 @@ from tests.threads import at_once
 from tests.workers import FIRST, ONE_UNIT, PER_TEST, UnitScheduling, pytest_make_parametrize_id
 
 ROOT: Final = Path(__file__).parents[2]
+FIXED_ID: Final = re.compile(r'uuid\w*(: Final)? ?= ?"[0-9a-f]{8}-', re.IGNORECASE)
 
 
 def test_whichever_worker_asks_first_an_emulator_is_started_and_warmed_up_once(tmp_path: Path) -> None:
@@ -82,3 +84,11 @@ def test_each_worker_imports_every_module_and_begins_at_one_of_its_own() -> None
 
 def _unit(nodeid: str) -> str:
     return str(UnitScheduling._split_scope(UnitScheduling.__new__(UnitScheduling), nodeid))
+
+
+def test_no_test_that_starts_a_machine_gives_it_the_id_of_every_run() -> None:
+    """Machines are found, and ended, by their ids: two runs on one host ended each other's."""
+    files = sorted((ROOT / "tests").rglob("*.py"))
+
+    fixed = [str(file.relative_to(ROOT)) for file in files if FIXED_ID.search(file.read_text(encoding="utf-8"))]
+    assert fixed == ["tests/launcher/test_argv.py"]  # it starts none
