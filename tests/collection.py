@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-SELDOM: Final = 20_000
+GARBAGE_THRESHOLD: Final = 20_000
 """Python looks for garbage once there are this many more objects. At its own 700 it needs less memory and more time."""
 
 
@@ -27,7 +27,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         return (yield)
     finally:
         gc.freeze()
-        gc.set_threshold(SELDOM)
+        gc.set_threshold(GARBAGE_THRESHOLD)
         gc.enable()
 
 

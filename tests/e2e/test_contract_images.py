@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from emulators.processes import LOOPBACK
 from emulators.settings import EXPORT_IMAGE, BackendChoice, ProviderChoice, free_ports
 from shared.domain.order import State
 from shared.domain.spec import ExportSpec, TaskSpec
+from shared.http_client import open_client
 from shared.log_events import LogEvent
 from shared.wire.orders import OrderView
 from tests.fly import Fake
@@ -82,7 +82,7 @@ def ignored(stack: Stack, order_id: str) -> list[str]:
 
 
 def test_an_unmodified_worker_makes_an_export_that_an_unmodified_client_asks_for(stack: Stack) -> None:
-    with httpx.Client(base_url=stack.environment["LAUNCHYARD_URL"], timeout=ANSWER_SECONDS) as client:
+    with open_client(stack.environment["LAUNCHYARD_URL"], timeout=ANSWER_SECONDS) as client:
         started = client.post("/export/mods", json={"pi": PI, "options": {"recursive": False}}).json()
 
         def finished() -> dict[str, Any] | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from emulators.settings import BackendChoice, ProviderChoice
@@ -18,6 +17,7 @@ from launcher.providers.fly.provider import STARTING_LIMIT
 from shared.client import ControlPlane
 from shared.domain.order import FINAL, State
 from shared.domain.spec import ExportSpec
+from shared.http_client import open_client
 from shared.wire.orders import OrderView
 from tests.fly import Fake
 from tests.harness.environment import keys_in
@@ -44,7 +44,7 @@ def test_of_100_exports_at_once_each_gets_one_machine_and_one_output_and_fly_see
         variables = stack.environment
         fake = Fake(variables["LAUNCHYARD_FLY_ENDPOINT"], variables["LAUNCHYARD_FLY_API_TOKEN"])
 
-        with httpx.Client(base_url=variables["LAUNCHYARD_URL"], timeout=60) as http, ThreadPoolExecutor(32) as pool:
+        with open_client(variables["LAUNCHYARD_URL"], timeout=60) as http, ThreadPoolExecutor(32) as pool:
             answers = list(pool.map(lambda _: http.post("/export/mods", json={"pi": PI}), range(EXPORTS)))
         task_ids = {answer.json()["task_id"] for answer in answers}
         before = len(fake.await_made(TURN))

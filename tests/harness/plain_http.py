@@ -8,14 +8,13 @@ from typing import Any, Final
 
 import httpx
 
-from shared.trust import trust_none
-
-NO_AUTHORITIES: Final = trust_none()
+from shared.http_client import open_client
 
 
 def request(method: str, url: str, **options: Any) -> httpx.Response:
     """Send one request, by a connection of its own. Raises httpx.TransportError."""
-    return httpx.request(method, url, verify=NO_AUTHORITIES, **options)
+    with open_client(url) as http:
+        return http.request(method, url, **options)
 
 
 get: Final = partial(request, "GET")

@@ -30,7 +30,7 @@ def r2(moto: MotoBackend, tmp_path: Path) -> Iterator[LocalR2]:
 
 
 def status(method: str, url: str, headers: dict[str, str] | None = None) -> int:
-    answer = plain_http.request(method, url, headers=headers, timeout=ANSWER_SECONDS, trust_env=False)
+    answer = plain_http.request(method, url, headers=headers, timeout=ANSWER_SECONDS)
     assert BODY.decode() not in answer.text
     assert KEY not in answer.text
     return answer.status_code
@@ -51,7 +51,7 @@ def test_a_request_with_a_signature_that_is_junk_is_refused(r2: LocalR2, method:
 def test_a_presigned_url_is_good_for_what_was_signed_and_for_its_time(r2: LocalR2) -> None:
     parameters = {"Bucket": r2.bucket, "Key": KEY}
     url = r2.client().generate_presigned_url("get_object", Params=parameters, ExpiresIn=60)
-    assert plain_http.get(url, timeout=ANSWER_SECONDS, trust_env=False).content == BODY
+    assert plain_http.get(url, timeout=ANSWER_SECONDS).content == BODY
 
     signature = url.rpartition("=")[2]
     assert len(signature) == 64

@@ -37,7 +37,7 @@ def test_the_local_compute_engine_answers_below_its_secret_path_only(endpoint: s
     for base in (root, f"{root}/junk", f"{endpoint}x", endpoint[:-1]):
         for method in ("GET", "POST", "PUT", "DELETE"):
             for path in ("/control", "/control/clock", INSTANCES, ""):
-                answer = plain_http.request(method, f"{base}{path}", timeout=ANSWER_SECONDS, trust_env=False)
+                answer = plain_http.request(method, f"{base}{path}", timeout=ANSWER_SECONDS)
                 assert answer.status_code == 403
 
     assert Compute(endpoint).calls() == {}
@@ -48,7 +48,7 @@ def test_the_local_fly_shows_no_machine_and_changes_nothing_without_its_token(he
     with a_fly() as fake:
         for method in ("GET", "PUT"):
             answer = plain_http.request(
-                method, f"{fake.url}/fake", content=b"{}", headers=headers, timeout=ANSWER_SECONDS, trust_env=False
+                method, f"{fake.url}/fake", content=b"{}", headers=headers, timeout=ANSWER_SECONDS
             )
             assert answer.status_code == 401
             assert "made" not in answer.json()
