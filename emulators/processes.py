@@ -52,7 +52,7 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
     try:
         pid = spawn(argv, log, {**os.environ, **unproxied(os.environ), **(environment or {})})
     except OSError as error:
-        raise StartFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
+        raise StartFailed(f"{name} cannot be started: {error.filename or argv[0]}: {error.strerror}") from error
     ticks = _started_at(pid)
     if ticks is None:
         raise StartFailed(f"{name} ended while starting; its log is {log}")

@@ -166,8 +166,12 @@ def environment_of(pid: int) -> dict[str, str]:
 def fork_server(
     module: str, argv: Sequence[str], log: Path, variables: Mapping[str, str], folder: Path
 ) -> ForkServerProcess:
-    """Start `python -m module` in a session of its own, in `folder`, with these variables only, its output in `log`."""
+    """Start `python -m module` in a session of its own, in `folder`, with these variables only, its output in `log`.
+
+    Its log exists from the start, as a program's does: who waits for an event reads it at once. Raises OSError.
+    """
     make_folder(log.parent)
+    open(log, "ab", opener=opener).close()
     ready, leading = FORKS.Pipe(duplex=False)
     process = _fork(_serve, module, argv, dict(variables), log, folder, leading)
     with ready:

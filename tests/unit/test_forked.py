@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from emulators.ports import free_port
-from emulators.processes import LOOPBACK, start, stop, unproxied
+from emulators.processes import LOOPBACK, STARTED, StartFailed, start, stop, unproxied
 from emulators.source import start_source
 from tests.harness.forked import LOADED, SERVERS, Forked, await_end, environment_of, fork_server
 from tools.sources import PRODUCT, TESTS
@@ -43,6 +43,16 @@ def test_a_server_leads_its_session_as_soon_as_it_is_started(tmp_path: Path) -> 
     finally:
         server.kill()
     assert await_end(server) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("module", ["emulators.scheduler", "http.server"])
+def test_a_server_has_its_log_before_it_runs_forked_or_not(tmp_path: Path, module: str) -> None:
+    """Who waits for an event in it reads it at once. A log that cannot be opened is said, and nothing is started."""
+    (tmp_path / "taken.log").mkdir()
+    with pytest.raises(StartFailed, match=r"taken\.log"):
+        start("a server", [sys.executable, "-m", module], tmp_path / "taken.log")
+
+    assert not (tmp_path / STARTED).exists()
 
 
 def test_what_a_command_starts_inherits_no_file_of_the_tests(tmp_path: Path) -> None:
