@@ -27,7 +27,7 @@ from tests.harness.environment import (
     pubsub,
     running_environment,
 )
-from tests.harness.processes import SupervisedServer, ignore_signals
+from tests.harness.processes import SupervisedServer, await_end, ignore_signals
 
 NAMES: Final = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta")
 SLOTS: Final = "3"
@@ -70,9 +70,12 @@ class Deployment:
         """
         for server in (*self.launchers, self.functions):
             server.kill()
-        for process, _ in machines.processes(self.home, self.terms.run):
+        left = [process for process, _ in machines.processes(self.home, self.terms.run)]
+        for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        for process in left:
+            await_end(process)
         self.store.close()
 
     def _launch_functions(self) -> Server:

@@ -192,7 +192,10 @@ def test_claims_that_wait_are_answered_when_the_process_is_told_to_end(tmp_path:
         try:
             await_value(lambda: is_healthy(port), "the functions")
             claims = [pool.submit(_claim_of, port, number) for number in range(WAITING + 1)]
-            await_value(lambda: any(claim.done() for claim in claims), "the refusal of one: now all others wait")
+            await_value(
+                lambda: any(claim.done() and claim.result()[0] == 429 for claim in claims),
+                "the refusal of one: now all others wait",
+            )
 
             process.send_signal(signal.SIGTERM)
 

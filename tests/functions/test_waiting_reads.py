@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.cloud.firestore import Client
@@ -59,7 +59,9 @@ def claims(firestore_client: Client, counts: Counts, asleep: threading.Semaphore
         asleep.release()
         woken.wait(seconds)
 
-    arrivals = Arrivals(feed, any_order.note_queued, now, stopping=stopping.is_set, wait=wait)
+    # Its clock stands still, after all that is created: as time goes by, one of those who wait asks the store again.
+    later = now() + timedelta(hours=1)
+    arrivals = Arrivals(feed, any_order.note_queued, lambda: later, stopping=stopping.is_set, wait=wait)
     usage = ClaimUsage(store, now)
     yield Claims(store, any_order, arrivals, Backlogs(store), usage, now, LEASE)
     stopping.set()

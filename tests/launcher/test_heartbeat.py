@@ -106,27 +106,35 @@ def test_an_order_with_a_short_lease_that_comes_between_two_heartbeats_is_renewe
     launcher: InProcessLauncher,
 ) -> None:
     launcher.server.lease = timedelta(seconds=15)
-    over, waiting = threading.Event(), threading.Event()
+    passed, over, waiting = [1000.0], threading.Event(), threading.Event()
 
     def pause(seconds: float, interrupt: threading.Event) -> None:
+        """Let the time pass at once, but for the minute until the next heartbeat without an order."""
         waiting.set()
-        SYSTEM.pause(seconds, interrupt)
+        if seconds > 15:
+            interrupt.wait(DEADLINE)
+        else:
+            passed[0] += seconds
 
-    clock = Clock(SYSTEM.monotonic, SYSTEM.jitter, pause)
-    heartbeat = HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 60, launcher.outage, clock)
+    clock = Clock(lambda: passed[0], lambda: 0.0, pause)
+    assignments = Assignments(wait_for_an_interruption, launcher.admission, clock)
+    heartbeat = HeartbeatLoop(launcher.client, "alpha", assignments, 60, launcher.outage, clock)
     beating = threading.Thread(target=heartbeat.run, args=(over,), daemon=True)
     beating.start()
     assert waiting.wait(DEADLINE)  # for the next, which is due in a minute
 
-    assignment = launcher.begin()
+    assignments.begin(launcher.server.a_claimed(), launcher.reserve(), asked_at=passed[0])
+    (assignment,) = assignments.held()
     given = assignment.lease.ends
     launcher.server.wait_for(lambda: renewals(launcher) >= 2)
 
     assert assignment.stop_reason is None
     assert assignment.lease.ends > given
     over.set()
-    launcher.assignments.changed.set()
+    assignments.changed.set()
     beating.join()
+    assignments.shutdown(Shutdown.RETURN)
+    assignments.await_end()
 
 
 def test_an_order_that_the_answer_leaves_out_keeps_its_lease(launcher: InProcessLauncher) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from emulators.ports import BLOCK, free_port
+from emulators.ports import BLOCK, PORTS, free_port
 from emulators.processes import LOOPBACK
 from emulators.settings import StackSettings, free_ports
 
@@ -53,12 +53,12 @@ def test_no_two_threads_are_given_the_same_port() -> None:
 
 
 def test_a_port_on_which_somebody_listens_is_not_given() -> None:
-    near = free_port()
+    reserved = PORTS.index(free_port()) // BLOCK * BLOCK  # by this process: nobody else counts on a port of this block
     with ExitStack() as squatters:
         taken = set()
-        for port in range(near - BLOCK, near + BLOCK):
+        for port in PORTS[reserved : reserved + BLOCK]:
             squatter = squatters.enter_context(socket.socket())
-            with suppress(OSError):  # somebody else's
+            with suppress(OSError):  # a server's of an earlier test
                 squatter.bind((LOOPBACK, port))
                 squatter.listen()
             taken.add(port)
