@@ -39,10 +39,32 @@ def _generous() -> Iterator[None]:
 
 
 def readable(folder: Path) -> list[str]:
-    """Return the files and folders, this one included, that others than their owner may use in any way."""
-    found = [folder, *folder.rglob("*")]
-    inside = [path for path in found if not PUBLIC & set(path.relative_to(folder).parts) and not path.is_symlink()]
-    return [f"{path} {oct(path.stat().st_mode)}" for path in inside if path.stat().st_mode & OTHERS]
+    """Return the files and folders, this one included, that others than their owner may use in any way.
+
+    A launcher may be at work in it: what is removed meanwhile is passed over.
+    """
+    inside = [Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files)]
+    modes = {path: _mode(path) for path in (folder, *inside) if not PUBLIC & set(path.relative_to(folder).parts)}
+    return [f"{path} {oct(mode)}" for path, mode in modes.items() if mode & OTHERS]
+
+
+def _mode(path: Path) -> int:
+    """Return the mode of a file or folder; 0, which lets nobody in, if it is a link or is gone."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return 0
+    return 0 if stat.S_ISLNK(mode) else mode
+
+
+def test_what_is_removed_while_permissions_are_read_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "open").touch(0o644)
+    entries = list(os.walk(tmp_path))
+    monkeypatch.setattr(os, "walk", lambda _: [*entries, (f"{tmp_path}/1.removed", ["a-folder"], ["process.json"])])
+
+    assert readable(tmp_path) == [f"{tmp_path}/open 0o100644"]
 
 
 def test_the_local_stack_leaves_nothing_that_others_can_read(tmp_path: Path) -> None:
