@@ -16,7 +16,6 @@ from emulators.fakes.tdx_quote import TdxQuote
 from emulators.ports import free_port
 from emulators.processes import LOOPBACK, Server, stop, unproxied
 from functions.adapters.firestore import FirestoreOrderStore
-from launcher.machines.start_times import started_at
 from launcher.orders import leftovers
 from shared.client import ControlPlane
 from shared.client_errors import Unreachable
@@ -71,11 +70,10 @@ class CrashingServer(SupervisedServer):
         def launch() -> Server:
             point = next(points, None)
             armed = ["--point", point.name] if point else []
-            inherited = {**os.environ, **unproxied(os.environ)}
-            self._process = fork_server(module, [*options, *armed], log, {**inherited, **variables}, log.parent)
-            pid = self._process.pid
-            assert pid is not None
-            return Server(module, pid, started_at(pid), log)
+            environment = {**os.environ, **unproxied(os.environ), **variables}
+            self._process, ticks = fork_server(module, [*options, *armed], log, environment, log.parent)
+            assert self._process.pid is not None
+            return Server(module, self._process.pid, ticks, log)
 
         super().__init__(module, launch)
         self.planned = deaths

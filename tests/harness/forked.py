@@ -22,6 +22,7 @@ from emulators.ports import free_port
 from emulators.processes import LOOPBACK, accepts
 from emulators.processes import spawn as spawn_program
 from launcher.machines.private import make_folder, opener
+from launcher.machines.start_times import started_at
 from tests.harness.waiting import await_value
 
 LOADED: Final = (
@@ -82,7 +83,7 @@ class Forked(subprocess.Popen[str]):
         self.args, self.returncode, self.stdin, self.stderr = [module, *argv], None, None, None
         out, err = FORKS.Pipe(duplex=False), None if joined else FORKS.Pipe(duplex=False)
         ends = out[1], (err or out)[1]
-        self._process = _fork(_run, module, argv, dict(environment), folder, *ends)
+        self._process, _ = _fork(_run, module, argv, dict(environment), folder, *ends)
         assert self._process.pid is not None
         self.pid = self._process.pid
         self.stdout = _file(*out)
@@ -136,7 +137,7 @@ def forked_functions(
     `flags` are those of `tests.harness.functions`. Port 0 is a free one.
     """
     port = port or free_port()
-    process = fork_server("tests.harness.functions", ("--port", str(port), *flags), log, variables, log.parent)
+    process, _ = fork_server("tests.harness.functions", ("--port", str(port), *flags), log, variables, log.parent)
     try:
         await_value(lambda: accepts(port) or _exit_code(process) is not None, "the control plane")
         assert _exit_code(process) is None, log.read_text()
@@ -152,10 +153,10 @@ def spawn(argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> int
     python, option, module = [*argv, "", ""][:3]
     if (python, option) != (sys.executable, "-m") or module not in SERVERS:
         return spawn_program(argv, log, environment)
-    pid = fork_server(module, argv[3:], log, environment, Path.cwd()).pid
-    assert pid is not None
-    _environments[pid] = dict(environment)
-    return pid
+    process, _ = fork_server(module, argv[3:], log, environment, Path.cwd())
+    assert process.pid is not None
+    _environments[process.pid] = dict(environment)
+    return process.pid
 
 
 def environment_of(pid: int) -> dict[str, str]:
@@ -165,19 +166,15 @@ def environment_of(pid: int) -> dict[str, str]:
 
 def fork_server(
     module: str, argv: Sequence[str], log: Path, variables: Mapping[str, str], folder: Path
-) -> ForkServerProcess:
+) -> tuple[ForkServerProcess, int]:
     """Start `python -m module` in a session of its own, in `folder`, with these variables only, its output in `log`.
 
-    Its log exists from the start, as a program's does: who waits for an event reads it at once. Raises OSError.
+    Return it, and when it started, in clock ticks since boot: it may have ended by then. Its log exists from the start,
+    as a program's does: who waits for an event reads it at once. Raises OSError.
     """
     make_folder(log.parent)
     open(log, "ab", opener=opener).close()
-    ready, leading = FORKS.Pipe(duplex=False)
-    process = _fork(_serve, module, argv, dict(variables), log, folder, leading)
-    with ready:
-        leading.close()
-        wait([ready])  # until its session exists, a kill of the session would miss it
-    return process
+    return _fork(_serve, module, argv, dict(variables), log, folder)
 
 
 def await_end(process: ForkServerProcess) -> int | None:
@@ -191,11 +188,24 @@ def _exit_code(process: ForkServerProcess) -> int | None:
         return process.exitcode
 
 
-def _fork(target: Callable[..., None], *args: object) -> ForkServerProcess:
-    process = FORKS.Process(target=target, args=args, daemon=True)
+def _fork(target: Callable[..., None], *args: object) -> tuple[ForkServerProcess, int]:
+    """Return a process that runs `target`, and when it started, in clock ticks since boot.
+
+    From then on signals reach it: its session exists, if it leads one, and it no longer ignores SIGINT, as the fork
+    server does.
+    """
+    ready, begun = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=target, args=(begun, *args), daemon=True)
     with _ONE_AT_A_TIME:
         process.start()
-    return process
+    with ready:
+        begun.close()
+        return process, ready.recv()
+
+
+def _begin(begun: Connection) -> None:
+    with begun:
+        begun.send(started_at(os.getpid()))
 
 
 def _file(read: Connection, written: Connection) -> IO[str]:
@@ -205,8 +215,15 @@ def _file(read: Connection, written: Connection) -> IO[str]:
 
 
 def _run(
-    module: str, argv: Sequence[str], variables: Mapping[str, str], folder: Path, out: Connection, err: Connection
+    begun: Connection,
+    module: str,
+    argv: Sequence[str],
+    variables: Mapping[str, str],
+    folder: Path,
+    out: Connection,
+    err: Connection,
 ) -> None:
+    _begin(begun)
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     out.close()
@@ -215,10 +232,10 @@ def _run(
 
 
 def _serve(
-    module: str, argv: Sequence[str], variables: Mapping[str, str], log: Path, folder: Path, leading: Connection
+    begun: Connection, module: str, argv: Sequence[str], variables: Mapping[str, str], log: Path, folder: Path
 ) -> None:
     os.setsid()
-    leading.close()
+    _begin(begun)
     with open(log, "ab", opener=opener) as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)

@@ -14,6 +14,7 @@ import pytest
 from emulators.ports import free_port
 from emulators.processes import LOOPBACK, STARTED, StartFailed, start, stop, unproxied
 from emulators.source import start_source
+from launcher.machines.start_times import started_at
 from tests.harness.forked import LOADED, SERVERS, Forked, await_end, environment_of, fork_server
 from tools.sources import PRODUCT, TESTS
 
@@ -36,13 +37,22 @@ def test_a_command_that_does_not_end_in_time_is_killed_and_named(tmp_path: Path)
 
 def test_a_server_leads_its_session_as_soon_as_it_is_started(tmp_path: Path) -> None:
     """Who kills a session that does not exist yet kills nothing."""
-    server = fork_server(*SERVER, tmp_path / "log", {}, tmp_path)
+    server, ticks = fork_server(*SERVER, tmp_path / "log", {}, tmp_path)
     assert server.pid is not None
     try:
         assert os.getsid(server.pid) == server.pid
+        assert started_at(server.pid) == ticks
     finally:
         server.kill()
     assert await_end(server) == -signal.SIGKILL
+
+
+def test_a_server_that_ends_at_once_has_started(tmp_path: Path) -> None:
+    server, ticks = fork_server("no_such_module", (), tmp_path / "log", {}, tmp_path)
+
+    assert await_end(server) == 1
+    assert ticks > 0
+    assert "no_such_module" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("module", ["emulators.scheduler", "http.server"])
