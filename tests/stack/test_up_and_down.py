@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
@@ -42,7 +43,10 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
         printed = terminal.succeed("up", "--backend", "memory", "--provider", "process")
         servers = Record(terminal.folder / ".launchyard").alive()
         children = [child for server in servers for child in psutil.Process(server.pid).children(recursive=True)]
-        families = [Server(child.name(), child.pid, started_at(child.pid), terminal.folder) for child in children]
+        families = list[Server]()
+        for child in children:
+            with suppress(psutil.NoSuchProcess, FileNotFoundError):  # it has ended since
+                families.append(Server(child.name(), child.pid, started_at(child.pid), terminal.folder))
         terminal.succeed("down")
         return Ended(terminal, printed, servers, families, bystander.is_running())
     finally:
