@@ -5,7 +5,6 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -21,13 +20,10 @@ from launcher.machines import directory
 from launcher.machines.bounded_log import BoundedLog
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize, TaskSpec
+from tests.harness.permissions import readable
 from tests.harness.stack import in_state, stack_of
 from tests.harness.waiting import await_value
 from tests.launcher.stand_ins import A_LEASE, a_manifest
-
-OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-PUBLIC: Final = {"images", "emulators"}
-"""Downloads and builds that hold no secret."""
 
 
 @pytest.fixture(autouse=True)
@@ -36,35 +32,6 @@ def _generous() -> Iterator[None]:
     before = os.umask(0)
     yield
     os.umask(before)
-
-
-def readable(folder: Path) -> list[str]:
-    """Return the files and folders, this one included, that others than their owner may use in any way.
-
-    A launcher may be at work in it: what is removed meanwhile is passed over.
-    """
-    inside = [Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files)]
-    modes = {path: _mode(path) for path in (folder, *inside) if not PUBLIC & set(path.relative_to(folder).parts)}
-    return [f"{path} {oct(mode)}" for path, mode in modes.items() if mode & OTHERS]
-
-
-def _mode(path: Path) -> int:
-    """Return the mode of a file or folder; 0, which lets nobody in, if it is a link or is gone."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return 0
-    return 0 if stat.S_ISLNK(mode) else mode
-
-
-def test_what_is_removed_while_permissions_are_read_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "open").touch(0o644)
-    entries = list(os.walk(tmp_path))
-    monkeypatch.setattr(os, "walk", lambda _: [*entries, (f"{tmp_path}/1.removed", ["a-folder"], ["process.json"])])
-
-    assert readable(tmp_path) == [f"{tmp_path}/open 0o100644"]
 
 
 def test_the_local_stack_leaves_nothing_that_others_can_read(tmp_path: Path) -> None:
