@@ -19,7 +19,7 @@ class MachineProcess:
     """A process of a machine, or one that a machine's task started.
 
     `path` is where the machine works, relative to the folder that was scanned; it is None if the process is not the
-    machine itself. `uuid` is None if the process does not show whose it is.
+    machine itself, but one that it made. `uuid` is None if the process does not show whose it is.
     """
 
     process: psutil.Process
@@ -48,6 +48,7 @@ def scan(home: Path, variable: str, value: str | None = None) -> Iterator[Machin
                 continue
             marked = re.search(rf"\0{MARK}=([^\0]+)\0", environment) or named
             uuid = marked[1] if marked else _uuid_of_session(pid)
+            is_machine = is_machine and not _is_copy(process, argv)
         except (psutil.NoSuchProcess, OSError):  # it has ended, or is another user's
             continue
         yield MachineProcess(process, uuid, found[1] if found and is_machine else None, argv.replace("\0", " ")[:300])
@@ -56,6 +57,14 @@ def scan(home: Path, variable: str, value: str | None = None) -> Iterator[Machin
 def _read(pid: int, name: str) -> str:
     with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
         return file.readall().decode(errors="replace")
+
+
+def _is_copy(process: psutil.Process, argv: str) -> bool:
+    """Return whether a machine's process made this one, which shows its arguments until it runs a program."""
+    try:
+        return _read(process.ppid(), "cmdline") == argv
+    except FileNotFoundError:  # its parent, a launcher, has ended since
+        return False
 
 
 def _uuid_of_session(pid: int) -> str | None:

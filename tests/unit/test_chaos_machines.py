@@ -1,5 +1,7 @@
 """The chaos run finds its machines in the process table, and what their tasks left behind."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,26 +9,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
+
 from tests.chaos import machines
 from tests.chaos.observations import Process
 from tests.chaos.schedule import RUN
 
 UUID = str(uuid4())
 SLEEPS = "import time; print(flush=True); time.sleep(60)"
+FORKS = "import os, time; os.fork(); print(flush=True); time.sleep(60)"
 
 
 @contextmanager
-def a_process(*argv: str, **environment: str) -> Iterator[int]:
-    """Start a process that sleeps, and wait until its program runs."""
+def a_process(*argv: str, program: str = SLEEPS, **environment: str) -> Iterator[int]:
+    """Start a process that sleeps, and wait until its program runs. It, and all that it makes, are killed."""
     with subprocess.Popen(
-        [sys.executable, *argv[:2], "-c", SLEEPS, *argv[2:]], env=environment, stdout=subprocess.PIPE
+        [sys.executable, *argv[:2], "-c", program, *argv[2:]],
+        env=environment,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     ) as process:
         try:
             assert process.stdout is not None
             process.stdout.readline()
             yield process.pid
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def seen(home: Path, run: str) -> list[Process]:
@@ -40,6 +48,16 @@ def test_a_machine_is_known_by_its_arguments_below_the_runs_home(tmp_path: Path)
 
         assert (found.pid, found.vm, found.machine) == (pid, f"vm-{UUID}", True)
         assert seen(tmp_path / "another", "chaos-test") == []
+
+
+def test_what_a_machine_makes_is_no_machine_before_it_runs_its_program(tmp_path: Path) -> None:
+    """To kill that in the machine's place would end its task and not the machine."""
+    state = tmp_path.resolve() / "launchers" / "alpha" / "vms" / "order-1" / "config.json"
+    with a_process("-X", f"launchyard.vm={UUID}", str(state), program=FORKS) as pid:
+        (child,) = psutil.Process(pid).children()
+
+        assert {(one.pid, one.machine) for one in seen(tmp_path, "chaos-test")} == {(pid, True), (child.pid, False)}
+        assert [one.process.pid for one in machines.running(tmp_path, "chaos-test")] == [pid]
 
 
 def test_a_tasks_child_is_recognised_by_the_runs_name_and_is_not_a_machine(tmp_path: Path) -> None:
