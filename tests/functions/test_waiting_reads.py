@@ -59,7 +59,7 @@ def claims(firestore_client: Client, counts: Counts, asleep: threading.Semaphore
         asleep.release()
         woken.wait(seconds)
 
-    # Its clock stands still, after all that is created: as time goes by, one of those who wait asks the store again.
+    # Its clock stands still, an hour ahead of every order: as time passes, a claim that waits queries the store again.
     later = now() + timedelta(hours=1)
     arrivals = Arrivals(feed, any_order.note_queued, lambda: later, stopping=stopping.is_set, wait=wait)
     usage = ClaimUsage(store, now)

@@ -203,7 +203,7 @@ def _fork(target: Callable[..., None], *args: object) -> tuple[ForkServerProcess
         return process, ready.recv()
 
 
-def _begin(begun: Connection) -> None:
+def _send_start(begun: Connection) -> None:
     with begun:
         begun.send(started_at(os.getpid()))
 
@@ -223,7 +223,7 @@ def _run(
     out: Connection,
     err: Connection,
 ) -> None:
-    _begin(begun)
+    _send_start(begun)
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     out.close()
@@ -235,7 +235,7 @@ def _serve(
     begun: Connection, module: str, argv: Sequence[str], variables: Mapping[str, str], log: Path, folder: Path
 ) -> None:
     os.setsid()
-    _begin(begun)
+    _send_start(begun)
     with open(log, "ab", opener=opener) as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)

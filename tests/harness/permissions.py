@@ -13,10 +13,12 @@ PUBLIC: Final = {"images", "emulators"}
 def readable(folder: Path) -> list[str]:
     """Return the files and folders, this one included, that others than their owner may use in any way.
 
-    A launcher may be at work in it: what is removed meanwhile is passed over.
+    A launcher may be at work in it: what is removed meanwhile is passed over. Raises FileNotFoundError if the folder
+    itself does not exist.
     """
     inside = [Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files)]
-    modes = {path: _mode(path) for path in (folder, *inside) if not PUBLIC & set(path.relative_to(folder).parts)}
+    private = [path for path in inside if not PUBLIC & set(path.relative_to(folder).parts)]
+    modes = {folder: folder.stat().st_mode, **{path: _mode(path) for path in private}}
     return [f"{path} {oct(mode)}" for path, mode in modes.items() if mode & OTHERS]
 
 

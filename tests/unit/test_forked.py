@@ -56,8 +56,8 @@ def test_a_server_that_ends_at_once_has_started(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["emulators.scheduler", "http.server"])
-def test_a_server_has_its_log_before_it_runs_forked_or_not(tmp_path: Path, module: str) -> None:
-    """Who waits for an event in it reads it at once. A log that cannot be opened is said, and nothing is started."""
+def test_a_servers_log_is_opened_before_it_starts_forked_or_not(tmp_path: Path, module: str) -> None:
+    """Who waits for an event reads the log at once. If it cannot be opened, the error names it, and nothing starts."""
     (tmp_path / "taken.log").mkdir()
     with pytest.raises(StartFailed, match=r"taken\.log"):
         start("a server", [sys.executable, "-m", module], tmp_path / "taken.log")

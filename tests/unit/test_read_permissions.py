@@ -17,3 +17,8 @@ def test_what_is_removed_while_permissions_are_read_is_passed_over(
     monkeypatch.setattr(os, "walk", lambda _: [*entries, (f"{tmp_path}/1.removed", ["a-folder"], ["process.json"])])
 
     assert readable(tmp_path) == [f"{tmp_path}/open 0o100644"]
+
+
+def test_a_folder_that_does_not_exist_is_not_taken_for_a_private_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        readable(tmp_path / "misspelt")
