@@ -1,5 +1,6 @@
 """Daemons in processes of their own, with a stand-in for the worker, and what tests ask of them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import psutil
 from launcher.daemon.daemon import ShutdownLimits
 from launcher.machines.directory import PROCESS
 from launcher.machines.records import VmProcess
+from shared.log_events import LogEvent
 from tests.harness.forked import Forked
 from tests.launcher.fake_control_plane import CALLBACKS, DEADLINE, HEARTBEATS, FakeControlPlane
 
@@ -87,3 +89,10 @@ def await_event(event: threading.Event) -> None:
 def named(server: FakeControlPlane, order_id: str, since: int) -> bool:
     """Return whether a heartbeat since then renewed the order."""
     return any(hold["order_id"] == order_id for body in server.bodies(HEARTBEATS)[since:] for hold in body["holds"])
+
+
+def await_logged(daemon: subprocess.Popen[str], event: LogEvent) -> dict[str, object]:
+    """Wait until the daemon logs the event, and return that line."""
+    assert daemon.stdout is not None
+    lines: Iterator[dict[str, object]] = map(json.loads, daemon.stdout)
+    return next(line for line in lines if line["event"] == event)

@@ -2,9 +2,7 @@
 
 import json
 import signal
-import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +16,7 @@ from shared.log_events import LogEvent
 from shared.wire.launchers import HoldView, StopOrder
 from tests.later_answers import with_more_fields
 from tests.launcher.conftest import InProcessLauncher
-from tests.launcher.daemons import KEY, Start, machines, named
+from tests.launcher.daemons import KEY, Start, await_logged, machines, named
 from tests.launcher.fake_control_plane import CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
 from tests.launcher.stand_ins import is_running
 
@@ -242,10 +240,3 @@ def test_two_launchers_cannot_share_a_state_directory(server: FakeControlPlane, 
 
     assert second.returncode == 1  # not 2: it may be free later, and systemd tries again
     assert "is in use by another launcher" in output
-
-
-def await_logged(daemon: subprocess.Popen[str], event: LogEvent) -> dict[str, object]:
-    """Wait until the daemon logs the event, and return that line."""
-    assert daemon.stdout is not None
-    lines: Iterator[dict[str, object]] = map(json.loads, daemon.stdout)
-    return next(line for line in lines if line["event"] == event)

@@ -21,8 +21,10 @@ from launcher.machines.records import VmLease
 from launcher.orders import leftovers
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize
+from shared.log_events import LogEvent
 from shared.wire.launchers import HoldView, StopOrder
 from tests.harness.forked import Forked
+from tests.launcher.daemons import await_logged
 from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
 from tests.launcher.stand_ins import is_running
 
@@ -320,7 +322,8 @@ def test_a_daemon_takes_over_the_watch_of_machines_that_were_left_to_themselves(
     environment.server.wait_for(lambda: named(environment.server, order_id, beats))
     environment.server.wait_for(lambda: bool(environment.server.bodies(CLAIMS)[1:]))
     daemon.send_signal(signal.SIGINT)
-    daemon.send_signal(signal.SIGTERM)  # another: two of one kind may come as one
+    await_logged(daemon, LogEvent.SHUTDOWN_STARTED)  # of two at once, either may come first
+    daemon.send_signal(signal.SIGTERM)
     daemon.communicate(timeout=DEADLINE)
 
     assert daemon.returncode == 130
